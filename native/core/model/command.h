@@ -1,0 +1,39 @@
+// Command: one record from JavaScript to a loop: 40 fixed bytes, then header lines, then body.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "core/model/exchange.h"
+
+namespace millrace {
+
+enum class CommandKind : uint16_t {
+#define MR_COMMAND(name, number, sentence) name = number,
+#include "core/model/commands.def"
+#undef MR_COMMAND
+};
+
+// Flags of Respond.
+constexpr uint16_t kCommandBodyIsBlob = 1;  // the body is in `blob`, not behind the header lines
+constexpr uint16_t kCommandClose = 2;       // the handler wants Connection: close
+constexpr uint16_t kCommandHasLength = 4;   // the header lines hold Content-Length (HEAD answers)
+constexpr uint16_t kCommandHasDate = 8;     // the header lines hold Date
+constexpr uint16_t kCommandHasConnection = 16;  // the header lines hold Connection (101 only)
+
+struct Command {
+  uint32_t size = 0;  // of the whole record in the ring, a multiple of 8
+  uint16_t kind = 0;
+  uint16_t flags = 0;
+  ExchangeId exchange;
+  uint16_t status = 0;
+  uint16_t reserved = 0;
+  uint32_t header_length = 0;  // bytes of "Name: value\r\n" lines behind the fixed part, latin1
+  uint32_t body_length = 0;    // bytes
+  uint32_t wait_ms = 0;        // Close: until what is left is forced
+  uint64_t blob = 0;           // char* of an owned blob (kCommandBodyIsBlob)
+};
+static_assert(sizeof(Command) == 40 && std::is_trivially_copyable_v<Command>);
+
+}  // namespace millrace

@@ -1,0 +1,50 @@
+// Route: what the router answers with, and what a session needs to know about it. Immutable once serving.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "core/base/bytes.h"
+
+namespace millrace {
+
+constexpr size_t kRouteParamsMax = 8;
+
+enum class RouteKind : uint8_t {
+  Handler,           // goes to JavaScript with `id`
+  Static,            // answered on the loop: status, headers, content
+  Ready,             // Static, but 503 while draining
+  NotFound,          // no pattern matches: 404, answered on the loop
+  MethodNotAllowed,  // the pattern matches, the method does not: 405 with Allow
+  Options,           // OPTIONS without a handler of its own: 204 with Allow
+};
+
+enum class BodyMode : uint8_t {
+  None,    // a request with a body is refused with 413
+  Buffer,  // the handler is called when the body is complete
+};
+
+struct Route {
+  RouteKind kind = RouteKind::NotFound;
+  BodyMode body = BodyMode::Buffer;
+  uint16_t id = 0;              // number known to JavaScript
+  uint16_t status = 200;        // Static
+  int64_t body_bytes_max = -1;  // -1: the server's limit
+  std::string headers;          // Static: "Name: value\r\n" lines; MethodNotAllowed, Options: the Allow line
+  std::string content;          // Static: the body
+};
+
+// Part of the target that a parameter matched, as sent (still percent-encoded).
+struct ParamSpan {
+  uint16_t offset = 0;
+  uint16_t length = 0;
+};
+
+struct RouteMatch {
+  const Route* route = nullptr;  // never null after a match
+  uint8_t param_count = 0;
+  std::array<ParamSpan, kRouteParamsMax> params{};
+};
+
+}  // namespace millrace

@@ -1,0 +1,39 @@
+// Writes response heads. Stateless but for the cached Date line, whose clock is fed from outside.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/base/bytes.h"
+#include "core/base/clock.h"
+
+namespace millrace::http1 {
+
+[[nodiscard]] Bytes reason_phrase(uint16_t status);  // "" when unknown; RFC 9110 15
+
+// "Date: Sat, 21 Nov 2026 05:00:00 GMT\r\n"; remade only when the second changes. Owned by: loop thread.
+class DateLine final {
+ public:
+  [[nodiscard]] Bytes at(UnixSeconds now);
+
+ private:
+  UnixSeconds made_at_ = -1;
+  char text_[40] = {};
+  size_t length_ = 0;
+};
+
+struct ResponseHead {
+  uint16_t status = 200;
+  Bytes date_line;             // empty: none
+  Bytes header_lines;          // "Name: value\r\n", already checked
+  bool content_length = false; // write Content-Length
+  uint64_t length = 0;
+  bool close = false;          // Connection: close
+  bool keep_alive = false;     // Connection: keep-alive (an HTTP/1.0 client asked for it)
+};
+
+[[nodiscard]] size_t response_head_size_max(const ResponseHead& head);
+// Returns the bytes written; `out` has response_head_size_max() bytes. Status line always "HTTP/1.1 NNN Reason".
+size_t write_response_head(const ResponseHead& head, char* out);
+
+}  // namespace millrace::http1

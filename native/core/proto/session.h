@@ -1,0 +1,83 @@
+// Session: protocol state of one connection. Sink: all that a session may do to the outside.
+// Pure: no socket, no clock, no thread. Time arrives as now() of the sink, which the loop fixes per turn.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/base/blob.h"
+#include "core/base/bytes.h"
+#include "core/base/clock.h"
+#include "core/model/address.h"
+#include "core/model/command.h"
+#include "core/model/error.h"
+#include "core/model/event.h"
+#include "core/model/head.h"
+#include "core/model/limits.h"
+#include "core/model/route.h"
+
+namespace millrace {
+
+// Why a connection ends; the ten causes of the log come from it.
+enum class CloseCause : uint8_t { CloseCalled, ClosedByClient, ConnectionLost, TimedOut, ProtocolViolated, Drained };
+
+class Sink {
+ public:
+  // --- exchanges and events ---
+  // False: the lane is full or too many requests are in flight. Stop consuming; receive() is called again later.
+  [[nodiscard]] virtual bool can_open_exchange() = 0;
+  [[nodiscard]] virtual ExchangeId open_exchange() = 0;  // only after can_open_exchange()
+  // The exchange is complete (`delivered`) or given up; its id is dead from here on.
+  virtual void close_exchange(ExchangeId id, bool delivered) = 0;
+  // Room for one event of `size` bytes (fixed part included) in the lane of `id`; null: full, try later.
+  [[nodiscard]] virtual Event* begin_event(ExchangeId id, size_t size) = 0;
+  virtual void end_event(Event* event) = 0;
+
+  // --- bytes out ---
+  virtual void write(Bytes bytes) = 0;      // copied
+  virtual void write_blob(Blob blob) = 0;   // moved
+  virtual void write_static(Bytes bytes) = 0;  // must outlive the server's loops (route table)
+  [[nodiscard]] virtual size_t buffered() const = 0;  // bytes not yet with the kernel
+
+  // --- connection ---
+  // One deadline per connection; session.deadline() is called once when it passes. kNever: none.
+  virtual void set_deadline(Milliseconds at) = 0;
+  virtual void pause() = 0;   // stop reading the socket
+  virtual void resume() = 0;  // read again; unread bytes are offered again too
+  // After what is written has left: half-close, then read and drop for at most timeouts.linger, then close.
+  virtual void finish(CloseCause cause) = 0;
+  virtual void abort(CloseCause cause) = 0;  // reset, dropping what is not written
+
+  // --- surroundings, the same for all sessions of the loop ---
+  [[nodiscard]] virtual Milliseconds now() const = 0;
+  [[nodiscard]] virtual Bytes date_line() = 0;  // "Date: …GMT\r\n", RFC 9110 6.6.1
+  [[nodiscard]] virtual const Limits& limits() const = 0;
+  [[nodiscard]] virtual bool draining() const = 0;
+  [[nodiscard]] virtual const Address& peer() const = 0;
+  [[nodiscard]] virtual uint16_t listener() const = 0;
+  [[nodiscard]] virtual uint32_t connection_index() const = 0;
+  virtual void match_route(Method method, Bytes name, Bytes target, RouteMatch& match, uint32_t& path_length) = 0;
+  virtual void count_refusal(ErrorCode code) = 0;
+  virtual void count_response(uint16_t status) = 0;
+
+ protected:
+  ~Sink() = default;
+};
+
+// Owned by: loop thread.
+class Session {
+ public:
+  virtual ~Session() = default;
+  // Offers everything unread. Returns how many bytes are finished with; the rest comes again, longer.
+  [[nodiscard]] virtual size_t receive(MutableBytes unread, Sink& sink) = 0;
+  // `command` is followed by its header lines and body in memory; a blob's ownership passes to the session.
+  virtual void command(const Command& command, Sink& sink) = 0;
+  virtual void peer_closed(Sink& sink) = 0;
+  virtual void deadline(Sink& sink) = 0;
+  virtual void flushed(Sink& sink) = 0;   // everything written has left
+  virtual void drain(Sink& sink) = 0;     // the server is stopping: close when idle, else after the last answer
+  // The connection is gone: give up every exchange. No sink call but close_exchange() is legal.
+  virtual void gone(Sink& sink) = 0;
+};
+
+}  // namespace millrace

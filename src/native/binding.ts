@@ -1,0 +1,102 @@
+// Declares the native functions and loads the binary. Knows nothing about requests.
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { MillraceError } from "../errors.ts";
+
+/** One row of the native route table. `kind` and `body` are numbers from `tables.ts`. */
+export interface NativeRoute {
+  readonly method: string; // "" = any
+  readonly pattern: string; // "" for fallback and methodNotAllowed
+  readonly kind: number; // ROUTE_KIND
+  readonly id: number; // 0..65535, comes back in the event
+  readonly body: number; // BODY_MODE
+  readonly bodyMax: number; // bytes; -1 = the server's limit
+  readonly status: number; // static routes
+  readonly headers: string; // static routes: "Name: value\r\n" lines, latin1, checked
+  readonly content: Uint8Array; // static routes
+}
+
+export interface NativeListener {
+  readonly host: string; // numeric IPv4 or IPv6 address; "" with unix or fd
+  readonly port: number;
+  readonly unix: string; // path; "\0name" = abstract
+  readonly mode: number; // -1 = as umask has it
+  readonly fd: number; // -1 = none
+  readonly backlog: number;
+  readonly reusePort: boolean;
+  readonly protocol: string; // "http"
+}
+
+export interface NativeOptions {
+  readonly loops: number; // 0 = inline host, n = threads
+  readonly listeners: readonly NativeListener[];
+  readonly routes: readonly NativeRoute[];
+  readonly fallback: NativeRoute | null;
+  readonly methodNotAllowed: NativeRoute | null;
+  readonly limits: readonly number[]; // in the order of LIMITS in tables.ts
+}
+
+export interface NativeAddress {
+  readonly family: "IPv4" | "IPv6" | "unix";
+  readonly address: string;
+  readonly port: number;
+}
+
+/**
+ * Called once per batch on the JS thread. `count` events lie in `batch` one behind the other (layout: EVENT in
+ * tables.ts; step by the record's size word); `text` holds their texts one behind the other, in the same order.
+ */
+export type Dispatch = (count: number, text: string) => void;
+
+export interface Binding {
+  /**
+   * Binds, listens, starts. Throws an Error with `code` (an errno name), `errno`, `syscall` and `listener` (index)
+   * when the system refuses, or `code: "ERR_MILLRACE_INVALID_ROUTE"` with `route` (index).
+   * `batch` is where events are written; at least 256 KiB.
+   */
+  open(options: NativeOptions, batch: Uint8Array, dispatch: Dispatch): { server: number; addresses: NativeAddress[]; poller: string };
+  /**
+   * The whole response. `handle` and `generation` are words 2 and 3 of the request event. `statusFlags` is
+   * status | COMMAND_FLAG bits << 16. `headers` are latin1 lines "Name: value\r\n". True when it was queued.
+   */
+  respond(handle: number, generation: number, statusFlags: number, headers: string, body: string | Uint8Array | undefined): boolean;
+  /** A 1xx response ahead of the final one. */
+  informational(handle: number, generation: number, status: number, headers: string): boolean;
+  /** Resets the connection of the exchange. */
+  cut(handle: number, generation: number): void;
+  /** During dispatch only: the large body of the event whose flags have BODY_IS_BLOB; `blob` is its word 12. */
+  takeBody(blob: number): Uint8Array;
+  /** kind: COMMAND.Drain or COMMAND.Close. After Close every loop sends one Drained event (word 1 kind, handle = loop). */
+  control(server: number, kind: number, waitMs: number): void;
+  /** Fills `into` with METRICS.length sums over the loops, then REFUSALS.length counts per error code. */
+  metrics(server: number, into: Float64Array): void;
+  /** Whether the server keeps the process alive. */
+  ref(server: number, alive: boolean): void;
+  /** After the last Drained event: joins the threads and frees everything. Open servers are released at exit by themselves. */
+  release(server: number): void;
+  /** What this environment holds natively: servers, lanes, undelivered blobs. For leak tests. */
+  census(): { servers: number; lanes: number; blobs: number };
+}
+
+let loaded: Binding | undefined;
+
+/** The native functions; loads the binary at the first call. */
+export function binding(): Binding {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Binding {
+  const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+  const require = createRequire(import.meta.url);
+  if (process.platform !== "linux" && process.platform !== "darwin") {
+    throw new MillraceError("ERR_MILLRACE_UNSUPPORTED_PLATFORM", `millrace runs on Linux and macOS, this is ${process.platform}; on Windows use WSL 2`);
+  }
+  try {
+    const explicit = process.env["MILLRACE_ADDON"];
+    return (explicit ? require(explicit) : require("node-gyp-build")(root)) as Binding;
+  } catch (cause) {
+    throw new MillraceError("ERR_MILLRACE_NO_BINARY", `no native binary for ${process.platform}-${process.arch} in ${root}; run "npx millrace-build"`, { cause });
+  }
+}
