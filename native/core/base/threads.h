@@ -1,6 +1,8 @@
 // Thread roles as capabilities: clang checks who may call what; debug builds check it at run time.
 #pragma once
 
+#include <pthread.h>
+
 #include "core/base/check.h"
 
 #if defined(__clang__)
@@ -28,6 +30,27 @@ class MR_CAPABILITY("thread") ThreadRole final {
  private:
   unsigned bit_;
 };
+
+// Plays a role for as long as it lives; a host that already plays it keeps it.
+class RoleScope final {
+ public:
+  explicit RoleScope(const ThreadRole& role) : before_(current_roles) { role.enter(); }
+  ~RoleScope() { current_roles = before_; }
+  RoleScope(const RoleScope&) = delete;
+  RoleScope& operator=(const RoleScope&) = delete;
+
+ private:
+  unsigned before_;
+};
+
+// At most 15 bytes are kept on Linux.
+inline void name_this_thread(const char* name) {
+#if defined(__APPLE__)
+  pthread_setname_np(name);
+#else
+  pthread_setname_np(pthread_self(), name);
+#endif
+}
 
 inline constexpr ThreadRole loop_thread{1};
 inline constexpr ThreadRole js_thread{2};

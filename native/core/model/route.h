@@ -23,6 +23,7 @@ enum class RouteKind : uint8_t {
 enum class BodyMode : uint8_t {
   None,    // a request with a body is refused with 413
   Buffer,  // the handler is called when the body is complete
+  Sized,   // like Buffer, but 411 without a Content-Length (chunked, or a POST, PUT or PATCH without length)
 };
 
 struct Route {

@@ -11,18 +11,18 @@
 namespace millrace {
 
 struct ListenRequest {
-  std::string host;       // numeric address; TypeScript resolves names
-  uint16_t port = 0;      // 0: any free one
-  std::string unix_path;  // not empty: a unix socket; a leading NUL names the abstract namespace (Linux)
-  int unix_mode = -1;     // permissions of the unix socket; -1: as umask has it
-  int fd = -1;            // not -1: an inherited listening socket, duplicated
+  std::string host = {};       // numeric address; TypeScript resolves names
+  uint16_t port = 0;           // 0: any free one
+  std::string unix_path = {};  // not empty: a unix socket; a leading NUL: an abstract name (Linux)
+  int unix_mode = -1;          // permissions of the unix socket; -1: as umask has it
+  int fd = -1;                 // not -1: an inherited listening socket, duplicated
   int backlog = 511;
   bool reuse_port = false;
   bool ipv6_only = false;
 };
 
-// A bound, listening, non-blocking, close-on-exec socket. A stale unix socket file (nobody listens) is replaced,
-// a live one gives EADDRINUSE, a file of another kind is never touched (EEXIST).
+// A bound, listening, non-blocking, close-on-exec socket. A stale unix socket file (nobody listens)
+// is replaced, a live one gives EADDRINUSE, a file of another kind is never touched (EEXIST).
 [[nodiscard]] Result<Fd> make_listener(const ListenRequest& request);
 // What it is bound to; for a unix socket only the family.
 [[nodiscard]] Result<Address> listener_address(const Fd& socket);

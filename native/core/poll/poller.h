@@ -1,8 +1,10 @@
 // The contract over the kernel: operations in, completions out. Knows sockets, not protocols.
 //
-// Life of a connection: Accepted → any number of receive/send → close → Closed, the last word about its id.
-// Reads land in an arena of the poller and are valid until the next wait(). Nothing is delivered after close()
-// but Closed, and an id is only reused after Closed was delivered.
+// Life of a connection: Accepted → any number of receive/send → close → Closed, the last word about
+// its id. Reads land in an arena of the poller and are valid until the next wait(). Nothing is
+// delivered after close() but Closed, and an id is only reused after Closed was delivered. A batch
+// that wait() has returned is not edited any more: who closes half-way through skips the rest of it
+// for that id.
 #pragma once
 
 #include <cstdint>
@@ -42,8 +44,8 @@ struct Completion {
   CompletionKind kind = CompletionKind::Woken;
   ListenerId listener = 0;
   int error = 0;
-  ConnectionId id;
-  MutableBytes bytes;
+  ConnectionId id = {};
+  MutableBytes bytes = {};
   const Address* peer = nullptr;  // Accepted: valid until the next wait()
 };
 
@@ -61,10 +63,12 @@ class Poller {
   [[nodiscard]] virtual const char* name() const = 0;
   [[nodiscard]] virtual Milliseconds now() = 0;  // monotonic
   [[nodiscard]] virtual UnixSeconds wall_clock() = 0;
-  // The descriptor that becomes readable when wait(0) would return something; -1 where there is none (sim).
+  // The descriptor that becomes readable when wait(0) would return something; -1 where there is
+  // none (sim).
   [[nodiscard]] virtual int descriptor() const = 0;
 
-  // Takes a bound, listening, non-blocking socket. The same open socket may be listened on by several pollers.
+  // Takes a bound, listening, non-blocking socket. The same open socket may be listened on by
+  // several pollers.
   [[nodiscard]] virtual Status listen(ListenerId id, Fd socket) = 0;
   virtual void unlisten(ListenerId id) = 0;  // closes it
   virtual void pause_accepting() = 0;        // all listeners
@@ -76,18 +80,26 @@ class Poller {
   virtual void resume_receiving(ConnectionId id) = 0;
   // At most one send per connection is pending. `parts` itself is only read during the call.
   [[nodiscard]] virtual SendResult send(ConnectionId id, std::span<const Bytes> parts) = 0;
-  virtual void shutdown_sending(ConnectionId id) = 0;  // half-close after the last send is done
-  virtual void close(ConnectionId id, bool reset) = 0; // reset: RST instead of FIN
+  virtual void shutdown_sending(ConnectionId id) = 0;   // half-close after the last send is done
+  virtual void close(ConnectionId id, bool reset) = 0;  // reset: RST instead of FIN
 
-  // Blocks for at most `at_most` ms (kNever: without end; 0: not at all). The span is valid until the next wait().
+  // Blocks for at most `at_most` ms (kNever: without end; 0: not at all). The span is valid until
+  // the next wait().
   [[nodiscard]] virtual std::span<const Completion> wait(Milliseconds at_most) = 0;
   virtual void wake() = 0;
 
-  // Descriptors below the process's soft limit that were free when last seen; INT32_MAX when unknown.
+  // Descriptors below the process's soft limit that were free when last seen; INT32_MAX when
+  // unknown.
   [[nodiscard]] virtual int32_t descriptors_left() const = 0;
 };
 
-// The best back end of this platform.
+struct PollerBackEnd {
+  const char* name;
+  Result<std::unique_ptr<Poller>> (*make)();
+};
+// Those compiled for this platform, best first; a running kernel may still refuse one.
+[[nodiscard]] std::span<const PollerBackEnd> poller_back_ends();
+// The best back end that this kernel grants.
 [[nodiscard]] Result<std::unique_ptr<Poller>> make_poller();
 
 }  // namespace millrace

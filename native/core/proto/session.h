@@ -21,17 +21,23 @@ namespace millrace {
 // Why a connection ends; the ten causes of the log come from it.
 enum class CloseCause : uint8_t { CloseCalled, ClosedByClient, ConnectionLost, TimedOut, ProtocolViolated, Drained };
 
+// Bodies up to this size travel inside the event, larger ones as blobs.
+constexpr size_t kInlineBodyMax = 16 * 1024;
+
 class Sink {
  public:
   // --- exchanges and events ---
   // False: the lane is full or too many requests are in flight. Stop consuming; receive() is called again later.
   [[nodiscard]] virtual bool can_open_exchange() = 0;
   [[nodiscard]] virtual ExchangeId open_exchange() = 0;  // only after can_open_exchange()
-  // The exchange is complete (`delivered`) or given up; its id is dead from here on.
+  // The exchange is complete (`delivered`: its answer is written) or given up; its id is dead from here on.
   virtual void close_exchange(ExchangeId id, bool delivered) = 0;
-  // Room for one event of `size` bytes (fixed part included) in the lane of `id`; null: full, try later.
+  // Room for one event of `size` bytes (fixed part included) in the lane of `id`; never null right after
+  // can_open_exchange() for a head within its limits and an inline body.
   [[nodiscard]] virtual Event* begin_event(ExchangeId id, size_t size) = 0;
   virtual void end_event(Event* event) = 0;
+  // An event without content (Aborted, PeerClosed). Never lost: kept until the lane has room.
+  virtual void notify(ExchangeId id, EventKind kind) = 0;
 
   // --- bytes out ---
   virtual void write(Bytes bytes) = 0;      // copied
@@ -43,7 +49,7 @@ class Sink {
   // One deadline per connection; session.deadline() is called once when it passes. kNever: none.
   virtual void set_deadline(Milliseconds at) = 0;
   virtual void pause() = 0;   // stop reading the socket
-  virtual void resume() = 0;  // read again; unread bytes are offered again too
+  virtual void resume() = 0;  // read again; receive() is called soon, also without new bytes
   // After what is written has left: half-close, then read and drop for at most timeouts.linger, then close.
   virtual void finish(CloseCause cause) = 0;
   virtual void abort(CloseCause cause) = 0;  // reset, dropping what is not written
@@ -56,9 +62,11 @@ class Sink {
   [[nodiscard]] virtual const Address& peer() const = 0;
   [[nodiscard]] virtual uint16_t listener() const = 0;
   [[nodiscard]] virtual uint32_t connection_index() const = 0;
+  [[nodiscard]] virtual HeaderField* field_scratch() = 0;  // limits().header_count_max entries
   virtual void match_route(Method method, Bytes name, Bytes target, RouteMatch& match, uint32_t& path_length) = 0;
   virtual void count_refusal(ErrorCode code) = 0;
   virtual void count_response(uint16_t status) = 0;
+  virtual void count_idle_timeout() = 0;
 
  protected:
   ~Sink() = default;

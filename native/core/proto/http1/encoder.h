@@ -9,9 +9,10 @@
 
 namespace millrace::http1 {
 
-[[nodiscard]] Bytes reason_phrase(uint16_t status);  // "" when unknown; RFC 9110 15
+[[nodiscard]] Bytes reason_phrase(uint16_t status);  // "" when unknown; RFC 9110 15, RFC 6585
 
-// "Date: Sat, 21 Nov 2026 05:00:00 GMT\r\n"; remade only when the second changes. Owned by: loop thread.
+// "Date: Sat, 21 Nov 2026 05:00:00 GMT\r\n"; remade only when the second changes. Times outside
+// the years 1970 to 9999 are taken for the nearest second inside. Owned by: loop thread.
 class DateLine final {
  public:
   [[nodiscard]] Bytes at(UnixSeconds now);
@@ -23,17 +24,18 @@ class DateLine final {
 };
 
 struct ResponseHead {
-  uint16_t status = 200;
-  Bytes date_line;             // empty: none
-  Bytes header_lines;          // "Name: value\r\n", already checked
-  bool content_length = false; // write Content-Length
+  uint16_t status = 200;        // 100 to 999
+  Bytes date_line = {};         // empty: none
+  Bytes header_lines = {};      // "Name: value\r\n", already checked
+  bool content_length = false;  // write Content-Length
   uint64_t length = 0;
-  bool close = false;          // Connection: close
-  bool keep_alive = false;     // Connection: keep-alive (an HTTP/1.0 client asked for it)
+  bool close = false;       // Connection: close; goes before keep_alive
+  bool keep_alive = false;  // Connection: keep-alive (an HTTP/1.0 client asked for it)
 };
 
 [[nodiscard]] size_t response_head_size_max(const ResponseHead& head);
-// Returns the bytes written; `out` has response_head_size_max() bytes. Status line always "HTTP/1.1 NNN Reason".
+// Returns the bytes written; `out` has response_head_size_max() bytes. Status line always
+// "HTTP/1.1 NNN Reason"; then date_line, header_lines, Content-Length, Connection, empty line.
 size_t write_response_head(const ResponseHead& head, char* out);
 
 }  // namespace millrace::http1

@@ -1,0 +1,91 @@
+#include "addon/bridge.h"
+
+#include <sched.h>
+
+#include <cstring>
+#include <new>
+
+#include "addon/host.h"
+
+namespace millrace::addon {
+namespace {
+
+constexpr uint32_t kEventsPerBatch = 512;
+constexpr size_t kTextPerBatch = 256 * 1024;
+
+bool is_blob(const Event& event) { return (event.flags & kEventBodyIsBlob) != 0; }
+
+}  // namespace
+
+uint32_t Bridge::gather(MutableBytes batch, std::string& text) {
+  uint32_t count = 0;
+  size_t offset = 0;
+  while (char* record = lane_.events.front()) {
+    const auto& event = *reinterpret_cast<const Event*>(record);
+    size_t inline_body = is_blob(event) ? 0 : event.body_length;
+    size_t size = Ring::rounded(sizeof(Event) + event.param_count * 4u + inline_body);
+    uint32_t text_length = event_text_length(event);
+    bool fits = offset + size <= batch.size() && text.size() + text_length <= kTextPerBatch;
+    if (count > 0 && (!fits || count == kEventsPerBatch)) break;
+    copy_event(event, batch.data() + offset, size, text);
+    offset += size;
+    count++;
+    lane_.events.pop(event.size);
+  }
+  if (count > 0) lane_.events_taken();
+  return count;
+}
+
+void Bridge::copy_event(const Event& event, char* out, size_t size, std::string& text) {
+  const char* bytes = reinterpret_cast<const char*>(&event);
+  size_t fixed = sizeof(Event) + event.param_count * 4u;
+  std::memcpy(out, bytes, fixed);
+  uint32_t text_length = event_text_length(event);
+  text.append(bytes + fixed, text_length);
+  auto* copy = reinterpret_cast<Event*>(out);
+  copy->size = static_cast<uint32_t>(size);
+  copy->exchange.slot |= number_ << kSlotBits;
+  if (is_blob(event)) {
+    copy->blob = (number_ << kSlotBits) | static_cast<uint32_t>(bodies_.size());
+    bodies_.push_back(Blob::adopt(reinterpret_cast<char*>(event.blob), event.body_length));
+  } else if (event.body_length > 0) {
+    std::memcpy(out + fixed, bytes + fixed + text_length, event.body_length);
+  }
+}
+
+Napi::Value Bridge::take_body(Napi::Env env, uint32_t index) {
+  if (index >= bodies_.size()) return env.Undefined();
+  Blob body = std::move(bodies_[index]);
+  return Napi::Buffer<char>::Copy(env, body.data(), body.size());
+}
+
+Bridge::Room Bridge::begin_command(size_t content_size) {
+  size_t size = sizeof(Command) + content_size;
+  char* record = lane_.commands.reserve(size);
+  while (record == nullptr) {
+    // Back-pressure: the loop never waits for us, so it takes commands within a turn.
+    unflushed_ = true;
+    host_.make_room(*this);
+    sched_yield();
+    record = lane_.commands.reserve(size);
+  }
+  auto* command = new (record) Command();
+  return {command, record + sizeof(Command)};
+}
+
+void Bridge::end_command(Command* command) {
+  size_t inline_body = (command->flags & kCommandBodyIsBlob) != 0 ? 0 : command->body_length;
+  size_t size = Ring::rounded(sizeof(Command) + command->header_length + inline_body);
+  command->size = static_cast<uint32_t>(size);
+  lane_.commands.commit(size);
+  unflushed_ = true;
+  host_.note_unflushed();
+}
+
+void Bridge::flush() {
+  if (!unflushed_) return;
+  unflushed_ = false;
+  lane_.loop_bell.ring();
+}
+
+}  // namespace millrace::addon

@@ -1,0 +1,60 @@
+// Bridge: the JavaScript end of one lane. Drains events into the batch, writes commands by flat calls.
+// Owned by: JS thread of its environment.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "core/lane/lane.h"
+
+namespace millrace::addon {
+
+class Host;
+
+class Bridge final {
+ public:
+  // `number` distinguishes the lanes of one environment; it travels in the upper bits of an event's handle.
+  Bridge(Host& host, Lane& lane, uint32_t number) : host_(host), lane_(lane), number_(number) {}
+  Bridge(const Bridge&) = delete;
+  Bridge& operator=(const Bridge&) = delete;
+
+  static constexpr uint32_t kSlotBits = 20;
+  static constexpr uint32_t kLanesMax = 1u << (31 - kSlotBits);
+
+  // Moves events into `batch` and their texts into a string, as many as fit; 0 when there are none.
+  [[nodiscard]] uint32_t gather(MutableBytes batch, std::string& text);
+  [[nodiscard]] bool has_events() { return lane_.events.front() != nullptr; }
+
+  // The command record and where its header lines and body go; waits for room in the ring.
+  struct Room {
+    Command* command;
+    char* content;
+  };
+  static constexpr size_t kHeaderRoom = 8 * 1024;
+  static constexpr size_t kBodyRoom = 32 * 1024;
+  [[nodiscard]] Room begin_command(size_t content_size);
+  void end_command(Command* command);
+  void flush();  // rings the loop if commands were written since the last time
+
+  [[nodiscard]] Napi::Value take_body(Napi::Env env, uint32_t index);
+  void drop_bodies() { bodies_.clear(); }
+  [[nodiscard]] size_t body_count() const { return bodies_.size(); }
+
+  [[nodiscard]] Lane& lane() { return lane_; }
+  [[nodiscard]] Host& host() { return host_; }
+  [[nodiscard]] uint32_t number() const { return number_; }
+  [[nodiscard]] bool has_unflushed() const { return unflushed_; }
+
+ private:
+  void copy_event(const Event& event, char* out, size_t size, std::string& text);
+
+  Host& host_;
+  Lane& lane_;
+  const uint32_t number_;
+  bool unflushed_ = false;
+  std::vector<Blob> bodies_;  // large bodies of the batch that is being dispatched
+};
+
+}  // namespace millrace::addon

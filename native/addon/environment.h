@@ -1,0 +1,40 @@
+// Environment: what one Node environment (main thread or worker) holds: its servers and the lanes by number.
+// Owned by: JS thread of the environment.
+#pragma once
+
+#include <napi.h>
+
+#include <map>
+#include <vector>
+
+#include "addon/bridge.h"
+
+namespace millrace::addon {
+
+class Host;
+
+class Environment final {
+ public:
+  [[nodiscard]] uint32_t add_lane();
+  void set_lane(uint32_t number, Bridge* bridge) { lanes_[number] = bridge; }
+  void remove_lane(uint32_t number) { lanes_[number] = nullptr; }
+  // Null when the lane is gone: the server was released.
+  [[nodiscard]] Bridge* lane_of(uint32_t handle) const {
+    uint32_t number = handle >> Bridge::kSlotBits;
+    return number < lanes_.size() ? lanes_[number] : nullptr;
+  }
+  [[nodiscard]] size_t lane_count() const;
+
+  [[nodiscard]] uint32_t next_host() { return ++last_host_; }
+  void add_host(uint32_t number, Host* host) { hosts_[number] = host; }
+  void remove_host(uint32_t number) { hosts_.erase(number); }
+  [[nodiscard]] Host* host(uint32_t number) const;
+  [[nodiscard]] const std::map<uint32_t, Host*>& hosts() const { return hosts_; }
+
+ private:
+  std::vector<Bridge*> lanes_;
+  std::map<uint32_t, Host*> hosts_;
+  uint32_t last_host_ = 0;
+};
+
+}  // namespace millrace::addon

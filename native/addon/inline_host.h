@@ -1,0 +1,35 @@
+// InlineHost: runs a loop's turns on the JS thread when libuv says that the poller's descriptor is readable.
+// Owned by: its Host, JS thread.
+#pragma once
+
+#include <uv.h>
+
+#include "addon/bridge.h"
+#include "core/loop/loop.h"
+
+namespace millrace::addon {
+
+class InlineHost final {
+ public:
+  static constexpr uint32_t kHandles = 2;
+
+  // On failure the handles are not started and nothing will run; libuv's error is returned.
+  [[nodiscard]] int start(Host& host, Bridge& bridge, Loop& loop);
+  void work();  // takes commands, writes, sets the timer
+  void ref(bool alive);
+  void close();  // host.handle_closed() follows, kHandles times
+
+ private:
+  static void on_readable(uv_poll_t* handle, int status, int events);
+  static void on_timer(uv_timer_t* handle);
+  void turn();
+
+  Host* host_ = nullptr;
+  Bridge* bridge_ = nullptr;
+  Loop* loop_ = nullptr;
+  uv_poll_t* poll_ = nullptr;
+  uv_timer_t* timer_ = nullptr;
+  bool closed_ = false;
+};
+
+}  // namespace millrace::addon

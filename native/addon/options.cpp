@@ -1,0 +1,134 @@
+#include "addon/options.h"
+
+#include <string>
+
+#include "core/proto/protocols.h"
+
+namespace millrace::addon {
+namespace {
+
+bool fail(Napi::Env env, const char* what) {
+  Napi::TypeError::New(env, std::string("millrace: native options: bad ") + what)
+      .ThrowAsJavaScriptException();
+  return false;
+}
+
+std::string text_of(const Napi::Object& object, const char* name) {
+  Napi::Value value = object.Get(name);
+  return value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
+}
+
+// Header lines are latin1: one character, one byte.
+std::string latin1_of(const Napi::Object& object, const char* name) {
+  Napi::Value value = object.Get(name);
+  if (!value.IsString()) return {};
+  std::u16string wide = value.As<Napi::String>().Utf16Value();
+  std::string bytes(wide.size(), '\0');
+  for (size_t i = 0; i < wide.size(); i++) bytes[i] = static_cast<char>(wide[i] & 0xff);
+  return bytes;
+}
+
+int64_t number_of(const Napi::Object& object, const char* name, int64_t otherwise) {
+  Napi::Value value = object.Get(name);
+  return value.IsNumber() ? value.As<Napi::Number>().Int64Value() : otherwise;
+}
+
+bool flag_of(const Napi::Object& object, const char* name) {
+  Napi::Value value = object.Get(name);
+  return value.IsBoolean() && value.As<Napi::Boolean>().Value();
+}
+
+bool read_route(const Napi::Object& object, Route& route) {
+  int64_t kind = number_of(object, "kind", -1);
+  int64_t body = number_of(object, "body", -1);
+  int64_t id = number_of(object, "id", -1);
+  if (kind < 0 || kind > static_cast<int64_t>(RouteKind::Options) || body < 0 ||
+      body > static_cast<int64_t>(BodyMode::Sized) || id < 0 || id > UINT16_MAX) {
+    return fail(object.Env(), "route");
+  }
+  route.kind = static_cast<RouteKind>(kind);
+  route.body = static_cast<BodyMode>(body);
+  route.id = static_cast<uint16_t>(id);
+  route.status = static_cast<uint16_t>(number_of(object, "status", 200));
+  route.body_bytes_max = number_of(object, "bodyMax", -1);
+  route.headers = latin1_of(object, "headers");
+  Napi::Value content = object.Get("content");
+  if (content.IsTypedArray()) {
+    auto bytes = content.As<Napi::Uint8Array>();
+    route.content.assign(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength());
+  }
+  return true;
+}
+
+bool read_optional_route(const Napi::Object& options, const char* name, std::optional<Route>& out) {
+  Napi::Value value = options.Get(name);
+  if (!value.IsObject()) return true;
+  Route route;
+  if (!read_route(value.As<Napi::Object>(), route)) return false;
+  out = std::move(route);
+  return true;
+}
+
+bool read_listener(const Napi::Object& object, ListenerOptions& listener) {
+  ListenRequest& request = listener.request;
+  request.host = text_of(object, "host");
+  request.unix_path = text_of(object, "unix");
+  int64_t port = number_of(object, "port", 0);
+  if (port < 0 || port > UINT16_MAX) return fail(object.Env(), "port");
+  request.port = static_cast<uint16_t>(port);
+  request.unix_mode = static_cast<int>(number_of(object, "mode", -1));
+  request.fd = static_cast<int>(number_of(object, "fd", -1));
+  request.backlog = static_cast<int>(number_of(object, "backlog", 511));
+  request.reuse_port = flag_of(object, "reusePort");
+  request.ipv6_only = flag_of(object, "ipv6Only");
+  listener.protocol = text_of(object, "protocol");
+  return find_protocol(listener.protocol) != nullptr || fail(object.Env(), "protocol");
+}
+
+template <typename Item, typename Read>
+bool read_list(const Napi::Object& options, const char* name, std::vector<Item>& items, Read read) {
+  Napi::Value value = options.Get(name);
+  if (!value.IsArray()) return fail(options.Env(), name);
+  auto list = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    Napi::Value item = list.Get(i);
+    if (!item.IsObject()) return fail(options.Env(), name);
+    items.emplace_back();
+    if (!read(item.As<Napi::Object>(), items.back())) return false;
+  }
+  return true;
+}
+
+bool read_limits(const Napi::Object& options, Limits& limits) {
+  Napi::Value value = options.Get("limits");
+  if (!value.IsArray()) return fail(options.Env(), "limits");
+  auto list = value.As<Napi::Array>();
+  size_t count = 0;
+  const LimitRow* rows = limit_rows(count);
+  if (list.Length() != count) return fail(options.Env(), "limits");
+  for (uint32_t i = 0; i < count; i++) {
+    limits.*rows[i].field = list.Get(i).As<Napi::Number>().Int64Value();
+  }
+  return limits_are_valid(limits) || fail(options.Env(), "limits");
+}
+
+}  // namespace
+
+bool read_options(const Napi::Object& object, ServerOptions& options) {
+  int64_t loops = number_of(object, "loops", -1);
+  if (loops < 0 || loops > 64) return fail(object.Env(), "loops");
+  options.is_inline = loops == 0;
+  options.loops = loops == 0 ? 1 : static_cast<uint32_t>(loops);
+  auto read_row = [](const Napi::Object& row, RouteRow& out) {
+    out.method = text_of(row, "method");
+    out.pattern = text_of(row, "pattern");
+    return read_route(row, out.route);
+  };
+  return read_list(object, "listeners", options.listeners, read_listener) &&
+         read_list(object, "routes", options.routes, read_row) &&
+         read_optional_route(object, "fallback", options.fallback) &&
+         read_optional_route(object, "methodNotAllowed", options.method_not_allowed) &&
+         read_limits(object, options.limits);
+}
+
+}  // namespace millrace::addon

@@ -1,0 +1,43 @@
+// Lane: joins one loop and one JS environment (or a C++ consumer in tests and benches): two rings, two bells.
+// Back-pressure rule: a full event ring stops the loop from reading requests; a full command ring makes the
+// producer keep its command and try again after the loop has taken some.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+
+#include "core/lane/bell.h"
+#include "core/lane/ring.h"
+#include "core/model/command.h"
+#include "core/model/event.h"
+
+namespace millrace {
+
+class Lane final {
+ public:
+  static constexpr size_t kEventBytes = 1 << 20;
+  static constexpr size_t kCommandBytes = 1 << 20;
+  Lane() : events(kEventBytes), commands(kCommandBytes) {}
+  ~Lane();
+  Lane(const Lane&) = delete;
+  Lane& operator=(const Lane&) = delete;
+
+  Ring events;     // produced on the loop thread, consumed on the JS thread
+  Ring commands;   // the other way round
+  Bell js_bell;    // wakes the consumer of events
+  Bell loop_bell;  // wakes the consumer of commands
+  // Set by the loop when it holds requests back for want of room here. Relaxed: the fence in events_taken() and
+  // the loop's second look after falling asleep order it.
+  std::atomic<bool> loop_waits_for_room{false};
+
+  // Consumer of events: some were popped.
+  void events_taken() {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (loop_waits_for_room.load(std::memory_order_relaxed)) loop_bell.ring();
+  }
+
+ private:
+  void drop_undelivered();
+};
+
+}  // namespace millrace

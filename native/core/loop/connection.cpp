@@ -1,0 +1,350 @@
+#include "core/loop/connection.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "core/loop/loop.h"
+
+namespace millrace {
+namespace {
+
+constexpr size_t kPartsMax = 64;
+// Longer writes are copied into a blob of their own instead of many blocks.
+constexpr size_t kBlockWriteMax = 2 * Slab::kBlockSize;
+
+}  // namespace
+
+Connection::Connection(Loop& loop, ConnectionId id, ListenerId listener, const Address& peer)
+    : loop_(loop), id_(id), peer_(peer), listener_(listener) {}
+
+Connection::~Connection() { drop_segments(queue_.size()); }
+
+void Connection::start(std::unique_ptr<Session> session) {
+  session_ = std::move(session);
+  offer({});  // lets the session arm its first deadline
+}
+
+// --- reading ---
+
+void Connection::on_received(MutableBytes bytes) {
+  loop_.stats().bytes_in.add(static_cast<int64_t>(bytes.size()));
+  if (state_ != State::Open) return;  // lingering: read and drop
+  if (paused_) return stash(Bytes(bytes.data(), bytes.size()));
+  if (unread_begin_ == unread_end_) return offer(bytes);
+  stash(Bytes(bytes.data(), bytes.size()));
+  offer_again();
+}
+
+void Connection::offer_again() {
+  offer_due_ = false;
+  if (state_ != State::Open || paused_) return;
+  MutableBytes unread(unread_.data() + unread_begin_, unread_end_ - unread_begin_);
+  if (unread.empty()) return offer({});
+  offering_ = true;
+  size_t consumed = session_->receive(unread, *this);
+  offering_ = false;
+  unread_begin_ += consumed;
+  if (unread_begin_ == unread_end_ || state_ != State::Open) {
+    unread_ = Blob();
+    unread_begin_ = unread_end_ = 0;
+  }
+}
+
+void Connection::offer(MutableBytes bytes) {
+  offering_ = true;
+  size_t consumed = session_->receive(bytes, *this);
+  offering_ = false;
+  if (state_ == State::Open && consumed < bytes.size()) {
+    stash(Bytes(bytes.data() + consumed, bytes.size() - consumed));
+  }
+}
+
+void Connection::stash(Bytes bytes) {
+  size_t kept = unread_end_ - unread_begin_;
+  if (unread_.size() - unread_end_ < bytes.size()) {
+    size_t size = std::max<size_t>({kept + bytes.size(), std::min<size_t>(kept * 2, 1 << 17), 512});
+    Blob larger = Blob::uninitialized(size);
+    if (kept > 0) std::memcpy(larger.data(), unread_.data() + unread_begin_, kept);
+    unread_ = std::move(larger);
+    unread_begin_ = 0;
+    unread_end_ = kept;
+  }
+  std::memcpy(unread_.data() + unread_end_, bytes.data(), bytes.size());
+  unread_end_ += bytes.size();
+}
+
+void Connection::on_peer_closed() {
+  peer_closed_ = true;
+  if (state_ == State::Lingering) return close_now(false);
+  if (state_ != State::Open) return;
+  session_->peer_closed(*this);
+}
+
+void Connection::pause() {
+  if (paused_ || state_ != State::Open) return;
+  paused_ = true;
+  if (!peer_closed_) loop_.poller().pause_receiving(id_);
+}
+
+void Connection::resume() {
+  if (state_ != State::Open) return;
+  if (paused_) {
+    paused_ = false;
+    if (!peer_closed_) loop_.poller().resume_receiving(id_);
+  }
+  if (offer_due_) return;
+  offer_due_ = true;
+  loop_.add_offer(id_.index);
+}
+
+// --- exchanges and events ---
+
+bool Connection::can_open_exchange() {
+  if (loop_.can_open_exchange()) return true;
+  if (state_ == State::Open) {
+    pause();
+    loop_.add_starved(id_.index);
+  }
+  return false;
+}
+
+ExchangeId Connection::open_exchange() {
+  if (open_exchanges_++ == 0) loop_.stats().idle.decrement();
+  loop_.stats().in_flight.increment();
+  return loop_.exchanges().open(id_.index);
+}
+
+void Connection::close_exchange(ExchangeId id, bool delivered) {
+  if (--open_exchanges_ == 0) loop_.stats().idle.increment();
+  loop_.exchanges().close(id);
+  loop_.stats().in_flight.decrement();
+  loop_.count_exchange_end(delivered);
+  if (!delivered) {
+    loop_.stats().aborted.increment();
+    loop_.notify(id, EventKind::Aborted);
+  }
+}
+
+Event* Connection::begin_event(ExchangeId, size_t size) { return loop_.begin_event(size); }
+void Connection::end_event(Event* event) { loop_.end_event(event); }
+void Connection::notify(ExchangeId id, EventKind kind) { loop_.notify(id, kind); }
+
+void Connection::on_command(const Command& command) { session_->command(command, *this); }
+
+// --- writing ---
+
+void Connection::write(Bytes bytes) {
+  if (state_ == State::Closed || bytes.empty()) return;
+  if (bytes.size() > kBlockWriteMax) return write_blob(Blob::copy(bytes));
+  queued_bytes_ += bytes.size();
+  while (!bytes.empty()) {
+    // A segment of a pending send is not touched any more.
+    if (queue_.size() == sending_segments_ || queue_.back().keep != Keep::Block ||
+        queue_.back().size == Slab::kBlockSize) {
+      queue_.push_back({loop_.take_block(), 0, Keep::Block, 0});
+    }
+    Segment& last = queue_.back();
+    size_t part = std::min(bytes.size(), Slab::kBlockSize - last.size);
+    std::memcpy(last.data + last.size, bytes.data(), part);
+    last.size += part;
+    bytes.remove_prefix(part);
+  }
+  mark_dirty();
+}
+
+void Connection::write_blob(Blob blob) {
+  if (state_ == State::Closed || blob.empty()) return;
+  queued_bytes_ += blob.size();
+  size_t size = blob.size();
+  queue_.push_back({blob.release(), 0, Keep::Blob, size});
+  mark_dirty();
+}
+
+void Connection::write_static(Bytes bytes) {
+  if (state_ == State::Closed || bytes.empty()) return;
+  queued_bytes_ += bytes.size();
+  queue_.push_back({const_cast<char*>(bytes.data()), 0, Keep::Static, bytes.size()});
+  mark_dirty();
+}
+
+void Connection::mark_dirty() {
+  if (dirty_) return;
+  dirty_ = true;
+  loop_.add_dirty(id_.index);
+}
+
+void Connection::flush() {
+  dirty_ = false;
+  if (state_ == State::Closed || sending_segments_ > 0) return;
+  send_queue();
+}
+
+void Connection::send_queue() {
+  while (!queue_.empty()) {
+    std::array<Bytes, kPartsMax> parts;
+    size_t count = std::min(queue_.size(), kPartsMax);
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+      const Segment& segment = queue_[i];
+      parts[i] = Bytes(segment.data + segment.begin, segment.size - segment.begin);
+      bytes += parts[i].size();
+    }
+    switch (loop_.poller().send(id_, {parts.data(), count})) {
+      case SendResult::Done:
+        loop_.stats().bytes_out.add(static_cast<int64_t>(bytes));
+        drop_segments(count);
+        break;
+      case SendResult::Pending:
+        sending_segments_ = count;
+        on_progress();
+        return;
+      case SendResult::Failed:
+        return on_broken();
+    }
+  }
+  all_sent();
+}
+
+void Connection::on_sent() {
+  if (state_ == State::Closed) return;
+  size_t bytes = 0;
+  for (size_t i = 0; i < sending_segments_; i++) bytes += queue_[i].size - queue_[i].begin;
+  loop_.stats().bytes_out.add(static_cast<int64_t>(bytes));
+  drop_segments(sending_segments_);
+  sending_segments_ = 0;
+  own_deadline_ = kNever;
+  update_deadline();
+  send_queue();
+}
+
+void Connection::on_progress() {
+  int64_t timeout = limits().write_timeout;
+  own_deadline_ = timeout == 0 ? kNever : now() + timeout;
+  update_deadline();
+}
+
+void Connection::drop_segments(size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    Segment& segment = queue_[i];
+    queued_bytes_ -= segment.size - segment.begin;
+    if (segment.keep == Keep::Block) loop_.give_back_block(segment.data);
+    if (segment.keep == Keep::Blob) Blob dropped = Blob::adopt(segment.data, segment.size);
+  }
+  queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(count));
+  // An idle connection keeps no large table.
+  if (queue_.empty() && queue_.capacity() > 8) std::vector<Segment>().swap(queue_);
+}
+
+void Connection::all_sent() {
+  if (state_ == State::Open) return session_->flushed(*this);
+  if (state_ == State::Finishing) linger();
+}
+
+// --- ending ---
+
+void Connection::finish(CloseCause cause) {
+  if (state_ != State::Open) return;
+  state_ = State::Finishing;
+  cause_ = cause;
+  session_deadline_ = kNever;
+  if (paused_ && !peer_closed_) loop_.poller().resume_receiving(id_);
+  paused_ = false;
+  update_deadline();
+  mark_dirty();  // with an empty queue too: flush() goes on to linger()
+}
+
+// RFC 9112 9.6: half-close, then read on, so that a client still sending gets our answer and not a reset.
+void Connection::linger() {
+  if (peer_closed_ || limits().linger_timeout == 0) return close_now(false);
+  state_ = State::Lingering;
+  loop_.poller().shutdown_sending(id_);
+  own_deadline_ = now() + limits().linger_timeout;
+  update_deadline();
+}
+
+void Connection::abort(CloseCause cause) {
+  if (state_ == State::Closed) return;
+  cause_ = cause;
+  close_now(true);
+}
+
+void Connection::on_broken() {
+  if (state_ == State::Closed) return;
+  cause_ = CloseCause::ConnectionLost;
+  close_now(false);
+}
+
+void Connection::force() {
+  if (state_ == State::Closed) return;
+  cause_ = CloseCause::Drained;
+  close_now(open_exchanges_ > 0 || !queue_.empty());
+}
+
+void Connection::close_now(bool reset) {
+  state_ = State::Closed;
+  session_->gone(*this);
+  session_deadline_ = own_deadline_ = kNever;
+  update_deadline();
+  loop_.poller().close(id_, reset);
+  // The kernel has its copy: nothing of a pending send is read after close().
+  sending_segments_ = 0;
+  drop_segments(queue_.size());
+}
+
+void Connection::on_drain() {
+  if (state_ == State::Open) session_->drain(*this);
+}
+
+// --- deadlines ---
+
+void Connection::set_deadline(Milliseconds at) {
+  if (session_deadline_ == at || state_ != State::Open) return;
+  session_deadline_ = at;
+  update_deadline();
+}
+
+void Connection::update_deadline() {
+  Milliseconds at = session_deadline_;
+  if (own_deadline_ != kNever && (at == kNever || own_deadline_ < at)) at = own_deadline_;
+  loop_.timers().set(id_.index, at);
+}
+
+void Connection::on_deadline() {
+  if (state_ == State::Closed) return;
+  if (own_deadline_ != kNever && own_deadline_ <= now()) {
+    if (state_ == State::Lingering) return close_now(false);
+    loop_.stats().write_timeouts.increment();
+    return abort(CloseCause::TimedOut);
+  }
+  if (session_deadline_ != kNever && session_deadline_ <= now()) {
+    session_deadline_ = kNever;
+    session_->deadline(*this);
+    if (state_ == State::Closed) return;
+  }
+  update_deadline();
+}
+
+// --- surroundings ---
+
+Milliseconds Connection::now() const { return loop_.now(); }
+Bytes Connection::date_line() { return loop_.date_line(); }
+const Limits& Connection::limits() const { return loop_.limits(); }
+bool Connection::draining() const { return loop_.draining(); }
+HeaderField* Connection::field_scratch() { return loop_.field_scratch(); }
+
+void Connection::match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
+                             uint32_t& path_length) {
+  loop_.stats().requests.increment();
+  loop_.router().match(method, name, target, match, path_length);
+}
+
+void Connection::count_refusal(ErrorCode code) {
+  if (code == ErrorCode::HandlerTimeout) loop_.stats().handler_timeouts.increment();
+  loop_.stats().refusals[static_cast<size_t>(code)].increment();
+}
+
+void Connection::count_response(uint16_t status) { loop_.count_response(status); }
+void Connection::count_idle_timeout() { loop_.stats().keep_alive_timeouts.increment(); }
+
+}  // namespace millrace

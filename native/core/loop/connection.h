@@ -1,0 +1,124 @@
+// Connection: the Sink made real. Keeps unread bytes, the write queue, the deadlines; one gather write per turn.
+// Owned by: loop thread. Knows no protocol and makes no system call itself.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/base/blob.h"
+#include "core/model/address.h"
+#include "core/poll/poller.h"
+#include "core/proto/session.h"
+
+namespace millrace {
+
+class Loop;
+
+class Connection final : public Sink {
+ public:
+  Connection(Loop& loop, ConnectionId id, ListenerId listener, const Address& peer);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  void start(std::unique_ptr<Session> session);
+  // What the loop tells it.
+  void on_received(MutableBytes bytes);
+  void on_peer_closed();
+  void on_sent();
+  void on_progress();
+  void on_broken();   // reset, write failure: gives everything up and closes
+  void on_deadline();
+  void on_command(const Command& command);
+  void offer_again();  // after resume(): unread bytes, or none
+  void on_drain();
+  void flush();
+  void force();  // the stop deadline has passed
+
+  [[nodiscard]] ConnectionId id() const { return id_; }
+  [[nodiscard]] bool is_closed() const { return state_ == State::Closed; }
+  [[nodiscard]] uint32_t open_exchanges() const { return open_exchanges_; }
+
+  // --- Sink ---
+  [[nodiscard]] bool can_open_exchange() override;
+  [[nodiscard]] ExchangeId open_exchange() override;
+  void close_exchange(ExchangeId id, bool delivered) override;
+  [[nodiscard]] Event* begin_event(ExchangeId id, size_t size) override;
+  void end_event(Event* event) override;
+  void notify(ExchangeId id, EventKind kind) override;
+  void write(Bytes bytes) override;
+  void write_blob(Blob blob) override;
+  void write_static(Bytes bytes) override;
+  [[nodiscard]] size_t buffered() const override { return queued_bytes_; }
+  void set_deadline(Milliseconds at) override;
+  void pause() override;
+  void resume() override;
+  void finish(CloseCause cause) override;
+  void abort(CloseCause cause) override;
+  [[nodiscard]] Milliseconds now() const override;
+  [[nodiscard]] Bytes date_line() override;
+  [[nodiscard]] const Limits& limits() const override;
+  [[nodiscard]] bool draining() const override;
+  [[nodiscard]] const Address& peer() const override { return peer_; }
+  [[nodiscard]] uint16_t listener() const override { return listener_; }
+  [[nodiscard]] uint32_t connection_index() const override { return id_.index; }
+  [[nodiscard]] HeaderField* field_scratch() override;
+  void match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
+                   uint32_t& path_length) override;
+  void count_refusal(ErrorCode code) override;
+  void count_response(uint16_t status) override;
+  void count_idle_timeout() override;
+
+ private:
+  enum class State : uint8_t {
+    Open,
+    Finishing,  // the session is done; what is written still has to leave
+    Lingering,  // half-closed by us; reading and dropping
+    Closed,     // close() was called; waiting for the poller's last word
+  };
+  enum class Keep : uint8_t { Block, Blob, Static };
+  // A run of queued bytes and what keeps them alive.
+  struct Segment {
+    char* data = nullptr;  // what to free
+    uint32_t begin = 0;
+    Keep keep = Keep::Block;
+    size_t size = 0;  // end of the bytes, counted from data
+  };
+
+  void offer(MutableBytes bytes);
+  void stash(Bytes bytes);
+  void mark_dirty();
+  void send_queue();
+  void drop_segments(size_t count);
+  void all_sent();
+  void linger();
+  void close_now(bool reset);
+  void update_deadline();
+
+  Loop& loop_;
+  const ConnectionId id_;
+  std::unique_ptr<Session> session_;
+  std::vector<Segment> queue_;
+  size_t queued_bytes_ = 0;
+  size_t sending_segments_ = 0;  // of a pending send; their bytes must stay
+  Blob unread_;
+  size_t unread_begin_ = 0;
+  size_t unread_end_ = 0;
+  Milliseconds session_deadline_ = kNever;
+  Milliseconds own_deadline_ = kNever;  // write stall, or linger
+  Address peer_;
+  const ListenerId listener_;
+  State state_ = State::Open;
+  CloseCause cause_ = CloseCause::CloseCalled;
+  bool dirty_ = false;
+  bool paused_ = false;
+  bool offering_ = false;     // inside session_->receive(): no re-entry
+  bool offer_due_ = false;    // in the loop's list
+  bool peer_closed_ = false;
+  uint32_t open_exchanges_ = 0;
+
+  friend class Loop;
+};
+
+}  // namespace millrace

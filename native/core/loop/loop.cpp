@@ -1,0 +1,370 @@
+#include "core/loop/loop.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <new>
+
+namespace millrace {
+namespace {
+
+constexpr Milliseconds kAcceptRetry = 100;
+constexpr Milliseconds kWarnEvery = 10'000;
+
+// Fixed part, spans, the longest head with its separators, the peer's address, an inline body.
+size_t event_bytes_max(const Limits& limits) {
+  auto head = static_cast<size_t>(limits.header_bytes_max);
+  return sizeof(Event) + kRouteParamsMax * sizeof(ParamSpan) + head + sizeof(Address) + kInlineBodyMax + 64;
+}
+
+uint32_t divided(int64_t total, uint32_t share) {
+  return static_cast<uint32_t>(std::max<int64_t>((total + share - 1) / share, 1));
+}
+
+}  // namespace
+
+Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& router, uint32_t share)
+    : poller_(std::move(poller)),
+      limits_(limits),
+      router_(router),
+      connections_max_(divided(limits.connections_max, share)),
+      head_room_(event_bytes_max(limits)),
+      exchanges_(divided(limits.in_flight_max, share)),
+      now_(poller_->now()),
+      wall_clock_(poller_->wall_clock()),
+      timers_(now_),
+      fields_(static_cast<size_t>(limits.header_count_max)) {
+  lane_.loop_bell.set_wake([](void* who) { static_cast<Poller*>(who)->wake(); }, poller_.get());
+}
+
+Loop::~Loop() {
+  for (auto& connection : connections_) {
+    if (connection != nullptr && !connection->is_closed()) connection->abort(CloseCause::CloseCalled);
+  }
+}
+
+Status Loop::listen(ListenerId id, Fd socket, ProtocolMaker protocol) {
+  if (protocols_.size() <= id) protocols_.resize(id + 1);
+  protocols_[id] = protocol;
+  Status status = poller_->listen(id, std::move(socket));
+  if (status.is_ok()) stats_.listeners.increment();
+  return status;
+}
+
+// --- the turn ---
+
+Milliseconds Loop::work() {
+  loop_thread.assert_here();
+  take_commands();
+  deliver_notices();
+  offer_all();
+  flush_all();
+  check_closed();
+  if (events_written_) {
+    events_written_ = false;
+    lane_.js_bell.ring();
+  }
+  return sleep_time();
+}
+
+void Loop::poll(Milliseconds at_most) {
+  loop_thread.assert_here();
+  if (at_most != 0) {
+    lane_.loop_bell.fall_asleep();
+    // The second look after the flag is set: a record or room that came before it rang no bell.
+    if (!lane_.commands.is_empty() || waits_in_vain()) at_most = 0;
+  }
+  std::span<const Completion> completions = poller_->wait(at_most);
+  lane_.loop_bell.stay_awake();
+  now_ = poller_->now();
+  wall_clock_ = poller_->wall_clock();
+  stats_.turns.increment();
+  for (const Completion& completion : completions) handle(completion);
+  expire();
+}
+
+Milliseconds Loop::sleep_time() const {
+  if (!dirty_.empty() || !offers_.empty()) return 0;
+  Milliseconds at_most = timers_.until_next(now_);
+  for (Milliseconds at : {accept_retry_, close_deadline_}) {
+    if (at == kNever) continue;
+    Milliseconds left = std::max<Milliseconds>(at - now_, 0);
+    if (at_most == kNever || left < at_most) at_most = left;
+  }
+  return at_most;
+}
+
+bool Loop::waits_in_vain() {
+  if (starved_.empty() && notices_.empty()) return false;
+  return lane_.events.has_room(head_room_) && (exchanges_.has_room() || !notices_.empty());
+}
+
+void Loop::handle(const Completion& completion) {
+  switch (completion.kind) {
+    case CompletionKind::Woken:
+      return;
+    case CompletionKind::Accepted:
+      return accepted(completion);
+    case CompletionKind::AcceptFailed:
+      return accept_failed(completion.error);
+    case CompletionKind::Closed:
+      return closed(completion.id);
+    default:
+      break;
+  }
+  Connection* connection = find(completion.id);
+  if (connection == nullptr || connection->is_closed()) return;
+  switch (completion.kind) {
+    case CompletionKind::Received:
+      return connection->on_received(completion.bytes);
+    case CompletionKind::PeerClosed:
+      return connection->on_peer_closed();
+    case CompletionKind::Sent:
+      return connection->on_sent();
+    case CompletionKind::Progressed:
+      return connection->on_progress();
+    case CompletionKind::Failed:
+      return connection->on_broken();
+    default:
+      return;
+  }
+}
+
+Connection* Loop::find(ConnectionId id) {
+  if (id.index >= connections_.size()) return nullptr;
+  Connection* connection = connections_[id.index].get();
+  return connection != nullptr && connection->id() == id ? connection : nullptr;
+}
+
+// --- connections ---
+
+void Loop::accepted(const Completion& completion) {
+  uint32_t index = completion.id.index;
+  if (connections_.size() <= index) connections_.resize(index + 1);
+  MR_CHECK(connections_[index] == nullptr);
+  connections_[index] =
+      std::make_unique<Connection>(*this, completion.id, completion.listener, *completion.peer);
+  open_connections_++;
+  stats_.connections.increment();
+  stats_.idle.increment();
+  stats_.accepted.increment();
+  connections_[index]->start(protocols_[completion.listener]());
+  gate_accepting();
+}
+
+void Loop::closed(ConnectionId id) {
+  MR_CHECK(find(id) != nullptr);
+  connections_[id.index] = nullptr;
+  open_connections_--;
+  stats_.connections.decrement();
+  stats_.idle.decrement();
+  if (accept_paused_) gate_accepting();
+}
+
+void Loop::accept_failed(int error) {
+  accept_paused_ = true;  // the poller has paused by itself
+  stats_.accept_pauses.increment();
+  accept_retry_ = now_ + kAcceptRetry;
+  warn(static_cast<uint16_t>(error));
+}
+
+// Accepting pauses without a spin: the listeners leave the poller, and come back when a connection closes or,
+// for descriptors that others may free, after a while.
+void Loop::gate_accepting() {
+  bool full = open_connections_ >= connections_max_;
+  bool scarce = limits_.reserve_fds >= 0 && poller_->descriptors_left() <= limits_.reserve_fds;
+  if ((full || scarce) && !accept_paused_) {
+    accept_paused_ = true;
+    stats_.accept_pauses.increment();
+    poller_->pause_accepting();
+    if (scarce) warn(EMFILE);
+  } else if (!full && !scarce && accept_paused_ && !closing_) {
+    accept_paused_ = false;
+    accept_retry_ = kNever;
+    poller_->resume_accepting();
+  }
+  if (accept_paused_ && !full) accept_retry_ = now_ + kAcceptRetry;
+}
+
+void Loop::warn(uint16_t status) {
+  if (warned_at_ != kNever && now_ - warned_at_ < kWarnEvery) return;
+  warned_at_ = now_;
+  notices_.push_back({{}, EventKind::Problem, status});
+}
+
+void Loop::expire() {
+  expired_.clear();
+  timers_.expire(now_, expired_);
+  for (uint32_t index : expired_) {
+    if (connections_[index] != nullptr) connections_[index]->on_deadline();
+  }
+  stats_.deadlines.add(static_cast<int64_t>(timers_.armed()) - stats_.deadlines.get());
+  if (accept_retry_ != kNever && accept_retry_ <= now_) {
+    accept_retry_ = kNever;
+    gate_accepting();
+  }
+  if (close_deadline_ != kNever && close_deadline_ <= now_) {
+    close_deadline_ = kNever;
+    for (auto& connection : connections_) {
+      if (connection != nullptr) connection->force();
+    }
+  }
+}
+
+// --- commands ---
+
+void Loop::take_commands() {
+  while (char* record = lane_.commands.front()) {
+    const auto* command = reinterpret_cast<const Command*>(record);
+    take(*command);
+    lane_.commands.pop(command->size);
+  }
+}
+
+void Loop::take(const Command& command) {
+  switch (static_cast<CommandKind>(command.kind)) {
+    case CommandKind::Drain:
+    case CommandKind::Close:
+      draining_ = true;
+      if (static_cast<CommandKind>(command.kind) == CommandKind::Close) begin_close(command.wait_ms);
+      for (auto& connection : connections_) {
+        if (connection != nullptr) connection->on_drain();
+      }
+      return;
+    default:
+      break;
+  }
+  uint32_t index = exchanges_.connection_of(command.exchange);
+  if (index == UINT32_MAX) {
+    stats_.late_commands.increment();
+    if ((command.flags & kCommandBodyIsBlob) != 0) {
+      Blob dropped = Blob::adopt(reinterpret_cast<char*>(command.blob), command.body_length);
+    }
+    return;
+  }
+  if (static_cast<CommandKind>(command.kind) == CommandKind::Cut) {
+    return connections_[index]->abort(CloseCause::CloseCalled);
+  }
+  connections_[index]->on_command(command);
+}
+
+void Loop::begin_close(Milliseconds wait) {
+  if (closing_) return;
+  closing_ = true;
+  close_deadline_ = now_ + wait;
+  for (size_t id = 0; id < protocols_.size(); id++) {
+    poller_->unlisten(static_cast<ListenerId>(id));
+    stats_.listeners.decrement();
+  }
+}
+
+void Loop::check_closed() {
+  if (!closing_ || drained_sent_ || open_connections_ > 0 || !notices_.empty()) return;
+  Event* event = begin_event(sizeof(Event));
+  if (event == nullptr) return;
+  drained_sent_ = true;
+  close_deadline_ = kNever;
+  event->kind = static_cast<uint16_t>(EventKind::Drained);
+  event->head_a = completed_after_close_;
+  event->head_b = forced_after_close_;
+  end_event(event);
+}
+
+// --- events ---
+
+bool Loop::can_open_exchange() {
+  if (exchanges_.has_room() && notices_.empty() && lane_.events.has_room(head_room_)) return true;
+  lane_.loop_waits_for_room.store(true, std::memory_order_relaxed);
+  return false;
+}
+
+Event* Loop::begin_event(size_t size) {
+  char* record = lane_.events.reserve(size);
+  if (record == nullptr) return nullptr;
+  auto* event = new (record) Event();
+  event->size = static_cast<uint32_t>(Ring::rounded(size));
+  return event;
+}
+
+void Loop::end_event(Event* event) {
+  lane_.events.commit(event->size);
+  stats_.events.increment();
+  events_written_ = true;
+}
+
+void Loop::notify(ExchangeId id, EventKind kind) { notices_.push_back({id, kind, 0}); }
+
+void Loop::deliver_notices() {
+  size_t delivered = 0;
+  for (const Notice& notice : notices_) {
+    Event* event = begin_event(sizeof(Event));
+    if (event == nullptr) {
+      lane_.loop_waits_for_room.store(true, std::memory_order_relaxed);
+      break;
+    }
+    event->kind = static_cast<uint16_t>(notice.kind);
+    event->exchange = notice.id;
+    event->status = notice.status;
+    end_event(event);
+    delivered++;
+  }
+  notices_.erase(notices_.begin(), notices_.begin() + static_cast<std::ptrdiff_t>(delivered));
+}
+
+// --- held back and written ---
+
+void Loop::offer_all() {
+  if (!starved_.empty() && can_open_exchange()) {
+    lane_.loop_waits_for_room.store(false, std::memory_order_relaxed);
+    scratch_.clear();
+    scratch_.swap(starved_);
+    for (uint32_t index : scratch_) {
+      if (connections_[index] != nullptr) connections_[index]->resume();
+    }
+  }
+  // What resumes meanwhile waits for the next turn, so that no connection keeps the others out.
+  scratch_.clear();
+  scratch_.swap(offers_);
+  for (uint32_t index : scratch_) {
+    if (connections_[index] != nullptr) connections_[index]->offer_again();
+  }
+}
+
+void Loop::flush_all() {
+  // A flush may make a connection dirty again (its session goes on); that is for this turn too, once.
+  for (size_t i = 0; i < dirty_.size(); i++) {
+    uint32_t index = dirty_[i];
+    if (connections_[index] != nullptr) connections_[index]->flush();
+  }
+  dirty_.clear();
+}
+
+char* Loop::take_block() {
+  stats_.blocks.increment();
+  return slab_.take();
+}
+
+void Loop::give_back_block(char* block) {
+  stats_.blocks.decrement();
+  slab_.give_back(block);
+}
+
+// --- counting ---
+
+void Loop::count_exchange_end(bool delivered) {
+  if (!closing_) return;
+  if (delivered) {
+    completed_after_close_++;
+  } else {
+    forced_after_close_++;
+  }
+}
+
+void Loop::count_response(uint16_t status) {
+  if (status < 200) return stats_.responses_1xx.increment();
+  if (status < 300) return stats_.responses_2xx.increment();
+  if (status < 400) return stats_.responses_3xx.increment();
+  if (status < 500) return stats_.responses_4xx.increment();
+  stats_.responses_5xx.increment();
+}
+
+}  // namespace millrace

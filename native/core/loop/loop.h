@@ -1,0 +1,128 @@
+// Loop: one poller, its memory, the connections it accepted, and the lane to JavaScript. The only meeting place
+// of poll, proto, route and lane. Never assumes a thread: whoever hosts it holds the loop_thread role.
+// Owned by: loop thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/slab.h"
+#include "core/base/threads.h"
+#include "core/lane/lane.h"
+#include "core/loop/connection.h"
+#include "core/loop/exchanges.h"
+#include "core/loop/timers.h"
+#include "core/model/limits.h"
+#include "core/model/stats.h"
+#include "core/poll/poller.h"
+#include "core/proto/http1/encoder.h"
+#include "core/proto/protocols.h"
+#include "core/route/router.h"
+
+namespace millrace {
+
+class Loop final {
+ public:
+  // `limits` and `router` outlive the loop. `share` is how many loops the server's totals are divided among.
+  Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& router, uint32_t share);
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  // `protocol` is a name of protocols.h. Before the first turn, or on the loop's thread.
+  [[nodiscard]] Status listen(ListenerId id, Fd socket, ProtocolMaker protocol);
+
+  // One turn is work() then poll(work's answer). work() takes commands, offers held-back bytes, writes, and rings;
+  // it returns how long poll() may sleep. An inline host calls poll(0) when the descriptor is readable.
+  [[nodiscard]] Milliseconds work();
+  void poll(Milliseconds at_most);
+
+  [[nodiscard]] Lane& lane() { return lane_; }
+  [[nodiscard]] const Stats& stats_view() const { return stats_; }
+  [[nodiscard]] Poller& poller() { return *poller_; }
+
+  // --- for its connections ---
+  [[nodiscard]] Stats& stats() { return stats_; }
+  [[nodiscard]] Exchanges& exchanges() { return exchanges_; }
+  [[nodiscard]] Timers& timers() { return timers_; }
+  [[nodiscard]] const Limits& limits() const { return limits_; }
+  [[nodiscard]] const Router& router() const { return router_; }
+  [[nodiscard]] Milliseconds now() const { return now_; }
+  [[nodiscard]] bool draining() const { return draining_; }
+  [[nodiscard]] HeaderField* field_scratch() { return fields_.data(); }
+  [[nodiscard]] Bytes date_line() { return date_.at(wall_clock_); }
+  [[nodiscard]] bool can_open_exchange();
+  [[nodiscard]] Event* begin_event(size_t size);
+  void end_event(Event* event);
+  void notify(ExchangeId id, EventKind kind);
+  void count_exchange_end(bool delivered);
+  void count_response(uint16_t status);
+  [[nodiscard]] char* take_block();
+  void give_back_block(char* block);
+  void add_dirty(uint32_t index) { dirty_.push_back(index); }
+  void add_offer(uint32_t index) { offers_.push_back(index); }
+  void add_starved(uint32_t index) { starved_.push_back(index); }
+
+ private:
+  struct Notice {
+    ExchangeId id;
+    EventKind kind;
+    uint16_t status;
+  };
+
+  void handle(const Completion& completion);
+  void accepted(const Completion& completion);
+  void closed(ConnectionId id);
+  void accept_failed(int error);
+  void gate_accepting();
+  void take_commands();
+  void take(const Command& command);
+  void offer_all();
+  void flush_all();
+  void deliver_notices();
+  void expire();
+  void begin_close(Milliseconds wait);
+  void check_closed();
+  [[nodiscard]] bool waits_in_vain();
+  void warn(uint16_t status);
+  [[nodiscard]] Connection* find(ConnectionId id);
+  [[nodiscard]] Milliseconds sleep_time() const;
+
+  std::unique_ptr<Poller> poller_;
+  const Limits& limits_;
+  const Router& router_;
+  const uint32_t connections_max_;
+  const size_t head_room_;  // bytes that one event may need in the ring
+  Slab slab_;
+  Lane lane_;
+  Stats stats_;
+  Exchanges exchanges_;
+  Milliseconds now_;
+  UnixSeconds wall_clock_;
+  Timers timers_;
+  http1::DateLine date_;
+  std::vector<std::unique_ptr<Connection>> connections_;  // by the poller's index
+  std::vector<ProtocolMaker> protocols_;                  // by listener
+  std::vector<HeaderField> fields_;
+  std::vector<uint32_t> dirty_;
+  std::vector<uint32_t> offers_;
+  std::vector<uint32_t> starved_;
+  std::vector<uint32_t> expired_;
+  std::vector<uint32_t> scratch_;
+  std::vector<Notice> notices_;  // events that wait for room in the lane
+  uint32_t open_connections_ = 0;
+  bool events_written_ = false;
+  bool accept_paused_ = false;
+  bool draining_ = false;
+  bool closing_ = false;
+  bool drained_sent_ = false;
+  Milliseconds accept_retry_ = kNever;
+  Milliseconds close_deadline_ = kNever;
+  Milliseconds warned_at_ = kNever;
+  uint32_t completed_after_close_ = 0;
+  uint32_t forced_after_close_ = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,62 @@
+#include "core/model/request_event.h"
+
+#include <cstring>
+
+namespace millrace {
+namespace {
+
+char* append(char* out, Bytes bytes) {
+  if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
+  return out + bytes.size();
+}
+
+size_t header_text_size(const RequestHead& head) {
+  size_t size = 1;
+  for (uint32_t i = 0; i < head.header_count; i++) {
+    size += head.headers[i].name.size() + head.headers[i].value.size() + 2;
+  }
+  return size;
+}
+
+char* append_headers(char* out, const RequestHead& head) {
+  *out++ = '\n';
+  for (uint32_t i = 0; i < head.header_count; i++) {
+    const HeaderField& field = head.headers[i];
+    for (char c : field.name) *out++ = ascii_lower(c);
+    *out++ = '\0';
+    out = append(out, field.value);
+    *out++ = '\n';
+  }
+  return out;
+}
+
+}  // namespace
+
+size_t request_event_size(const RequestText& text) {
+  return sizeof(Event) + text.match.param_count * sizeof(ParamSpan) + text.head.method.size() +
+         text.head.target.size() + text.peer.size() + header_text_size(text.head);
+}
+
+char* fill_request_event(const RequestText& text, Event& event) {
+  event.kind = static_cast<uint16_t>(EventKind::Request);
+  event.flags = text.head.minor_version == 0 ? kEventHttp10 : 0;
+  event.route = text.match.route->id;
+  event.method = static_cast<uint8_t>(method_of(text.head.method));
+  event.method_length = static_cast<uint8_t>(text.head.method.size());
+  event.target_length = static_cast<uint32_t>(text.head.target.size());
+  event.path_length = text.path_length;
+  event.peer_length = static_cast<uint8_t>(text.peer.size());
+  event.param_count = text.match.param_count;
+  char* out = reinterpret_cast<char*>(&event) + sizeof(Event);
+  std::memcpy(out, text.match.params.data(), event.param_count * sizeof(ParamSpan));
+  out += event.param_count * sizeof(ParamSpan);
+  out = append(out, text.head.method);
+  out = append(out, text.head.target);
+  out = append(out, text.peer);
+  char* headers = out;
+  out = append_headers(out, text.head);
+  event.header_length = static_cast<uint32_t>(out - headers);
+  return out;
+}
+
+}  // namespace millrace

@@ -1,0 +1,42 @@
+#include "core/poll/descriptors.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+namespace millrace {
+
+namespace {
+constexpr Milliseconds kRefreshMs = 1000;
+}  // namespace
+
+void DescriptorGauge::opened(int fd) { taken_ = std::max(taken_, fd + 1); }
+
+void DescriptorGauge::closed() {
+  taken_ = std::max(taken_ - 1, 0);
+  taken_before_ = std::max(taken_before_ - 1, 0);
+}
+
+void DescriptorGauge::refresh(Milliseconds now) {
+  if (now < refresh_at_) return;
+  refresh_at_ = now + kRefreshMs;
+  taken_before_ = taken_;
+  taken_ = 0;
+  read_limit();
+}
+
+void DescriptorGauge::read_limit() {
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= INT32_MAX) {
+    limit_ = INT32_MAX;
+  } else {
+    limit_ = static_cast<int32_t>(limit.rlim_cur);
+  }
+}
+
+int32_t DescriptorGauge::left(int32_t held) const {
+  if (limit_ == INT32_MAX) return INT32_MAX;
+  return std::max(limit_ - std::max({taken_, taken_before_, held}), 0);
+}
+
+}  // namespace millrace

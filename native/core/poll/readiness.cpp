@@ -1,0 +1,572 @@
+#include "core/poll/readiness.h"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <ctime>
+#include <utility>
+#include <vector>
+
+#include "core/base/blob.h"
+#include "core/base/check.h"
+#include "core/poll/descriptors.h"
+#include "core/poll/socket.h"
+
+namespace millrace {
+
+namespace {
+
+constexpr size_t kArenaBytes = 256 * 1024;
+constexpr size_t kReceiveBytesMax = 64 * 1024;
+// Less room than this in the arena: what is ready stays in the kernel until the next wait.
+constexpr size_t kReceiveBytesMin = 16 * 1024;
+constexpr size_t kArenaAlignment = 64;
+constexpr size_t kPartsMax = 64;
+constexpr int kAcceptsMax = 64;
+// Near the limit of descriptors one at a time, so that the caller can stop in time.
+constexpr int32_t kDescriptorsTight = 128;
+// The descriptors of the process that are none of ours: standard streams, libraries, event loops.
+constexpr int32_t kDescriptorsElsewhere = 16;
+constexpr uint32_t kNone = UINT32_MAX;
+constexpr uint32_t kListenerBit = 0x8000'0000;
+
+// Interest is narrowed late: only when an event comes that nobody wants (see on_unwanted).
+struct Connection {
+  int fd = -1;  // -1: closed
+  uint32_t generation = 0;
+  uint32_t pending = kNone;  // index into sends_
+  uint8_t watched = 0;
+  bool paused = false;
+  bool peer_closed = false;
+  bool failed = false;
+  bool shared = false;  // adopted: somebody else may hold the open socket too
+  bool shutdown_due = false;
+};
+static_assert(sizeof(Connection) <= 20);
+
+struct Listener {
+  ListenerId id = 0;
+  Fd socket;
+  uint8_t watched = 0;
+};
+
+// What is left of a send. The bytes belong to the caller; slots are reused, so their vectors stay
+// warm.
+struct PendingSend {
+  std::vector<iovec> parts;
+  size_t next = 0;
+};
+
+// Owned by: loop thread.
+class Readiness final : public Poller {
+ public:
+  explicit Readiness(std::unique_ptr<Selector> selector) : selector_(std::move(selector)) {}
+  ~Readiness() override;
+  Readiness(const Readiness&) = delete;
+  Readiness& operator=(const Readiness&) = delete;
+
+  const char* name() const override { return selector_->name(); }
+  Milliseconds now() override;
+  UnixSeconds wall_clock() override { return ::time(nullptr); }
+  int descriptor() const override;
+
+  Status listen(ListenerId id, Fd socket) override;
+  void unlisten(ListenerId id) override;
+  void pause_accepting() override;
+  void resume_accepting() override;
+  Status adopt(ListenerId as, Fd socket) override;
+
+  void pause_receiving(ConnectionId id) override;
+  void resume_receiving(ConnectionId id) override;
+  SendResult send(ConnectionId id, std::span<const Bytes> parts) override;
+  void shutdown_sending(ConnectionId id) override;
+  void close(ConnectionId id, bool reset) override;
+
+  std::span<const Completion> wait(Milliseconds at_most) override;
+  void wake() override { selector_->wake(); }
+  int32_t descriptors_left() const override;
+
+ private:
+  Connection* find(ConnectionId id);
+  Result<ConnectionId> add(int fd, bool shared);
+  Status watch(uint32_t index, uint8_t to);
+  void fail(uint32_t index, int error, std::vector<Completion>& into);
+
+  void begin_batch();
+  void queue(const Completion& completion);
+  void nudge_watcher();
+  void on_ready(const Ready& ready);
+  void accept_from(Listener& listener);
+  void accept_failed(const Listener& listener, int error, std::vector<Completion>& into);
+  void receive(uint32_t index);
+  void on_unwanted(uint32_t index, bool broken);
+
+  void keep_rest(Connection& connection, std::span<const iovec> sent_in_part, size_t accepted,
+                 std::span<const Bytes> unsent);
+  void drop_pending(Connection& connection);
+  void flush(uint32_t index);
+
+  std::unique_ptr<Selector> selector_;
+  std::vector<Connection> connections_;
+  std::vector<uint32_t> free_;  // a stack
+  std::vector<Listener> listeners_;
+  bool accepting_ = true;
+  std::vector<PendingSend> sends_;
+  std::vector<uint32_t> free_sends_;
+
+  Blob arena_ = Blob::uninitialized(kArenaBytes);
+  size_t arena_used_ = 0;
+  // The batch that wait() returns, and the peers of its Accepted completions in the same order.
+  std::vector<Completion> completions_;
+  std::vector<Address> peers_;
+  // What happened between two waits.
+  std::vector<Completion> queued_;
+  std::vector<Address> queued_peers_;
+  std::vector<ConnectionId> closed_;
+  std::vector<uint32_t> retired_;  // their Closed is in the current batch
+
+  DescriptorGauge gauge_;
+  uint32_t open_ = 0;
+  // Only who watches the descriptor from outside pays for nudges.
+  mutable bool watched_from_outside_ = false;
+};
+
+uint64_t token_of(uint32_t index, uint32_t generation) {
+  return (uint64_t{index} << 32) | generation;
+}
+
+uint8_t wanted_interest(const Connection& connection) {
+  if (connection.failed) return 0;
+  uint8_t interest = kWatchHangup;
+  if (!connection.paused && !connection.peer_closed) interest |= kWatchRead;
+  if (connection.pending != kNone) interest |= kWatchWrite;
+  return interest;
+}
+
+bool wants_read(const Connection& connection) {
+  return (wanted_interest(connection) & kWatchRead) != 0;
+}
+
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
+
+// Exhaustion, or a listener that is of no use any more: trying again at once would spin. Anything
+// else is the trouble of one connection in the backlog.
+bool must_pause_accepting(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+         error == EBADF || error == EINVAL || error == ENOTSOCK;
+}
+
+Readiness::~Readiness() {
+  for (Connection& connection : connections_) {
+    if (connection.fd >= 0) ::close(connection.fd);
+  }
+}
+
+Milliseconds Readiness::now() {
+  timespec time = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return Milliseconds{time.tv_sec} * 1000 + time.tv_nsec / 1'000'000;
+}
+
+int Readiness::descriptor() const {
+  watched_from_outside_ = true;
+  return selector_->descriptor();
+}
+
+Status Readiness::listen(ListenerId id, Fd socket) {
+  auto is_free = [](const Listener& one) { return !one.socket.is_open(); };
+  auto has_id = [id](const Listener& one) { return one.socket.is_open() && one.id == id; };
+  if (std::any_of(listeners_.begin(), listeners_.end(), has_id)) {
+    return Status::failed(EEXIST, "listen");
+  }
+  auto slot = std::find_if(listeners_.begin(), listeners_.end(), is_free);
+  if (slot == listeners_.end()) slot = listeners_.insert(slot, Listener{});
+  auto index = static_cast<uint32_t>(slot - listeners_.begin());
+  if (accepting_) {
+    Status watched =
+        selector_->watch(socket.get(), token_of(kListenerBit | index, 0), 0, kWatchAccept);
+    if (!watched.is_ok()) return watched;
+    slot->watched = kWatchAccept;
+  }
+  set_no_delay(socket.get());
+  gauge_.opened(socket.get());
+  gauge_.read_limit();
+  slot->id = id;
+  slot->socket = std::move(socket);
+  return Status::ok();
+}
+
+void Readiness::unlisten(ListenerId id) {
+  for (Listener& listener : listeners_) {
+    if (!listener.socket.is_open() || listener.id != id) continue;
+    selector_->forget(listener.socket.get(), listener.watched, true);
+    listener.watched = 0;
+    listener.socket.reset();
+    gauge_.closed();
+  }
+}
+
+void Readiness::pause_accepting() {
+  accepting_ = false;
+  for (Listener& listener : listeners_) {
+    if (!listener.socket.is_open()) continue;
+    selector_->forget(listener.socket.get(), listener.watched, true);
+    listener.watched = 0;
+  }
+}
+
+void Readiness::resume_accepting() {
+  accepting_ = true;
+  for (size_t i = 0; i < listeners_.size() && accepting_; i++) {
+    Listener& listener = listeners_[i];
+    if (!listener.socket.is_open()) continue;
+    uint64_t token = token_of(kListenerBit | static_cast<uint32_t>(i), 0);
+    Status watched = selector_->watch(listener.socket.get(), token, listener.watched, kWatchAccept);
+    if (watched.is_ok()) {
+      listener.watched = kWatchAccept;
+    } else {
+      accept_failed(listener, watched.error(), queued_);
+      nudge_watcher();
+    }
+  }
+}
+
+Status Readiness::adopt(ListenerId as, Fd socket) {
+  sockaddr_storage peer = {};
+  socklen_t length = sizeof(peer);
+  if (::getpeername(socket.get(), reinterpret_cast<sockaddr*>(&peer), &length) != 0) {
+    return Status::failed(errno, "getpeername");
+  }
+  if (!prepare_socket(socket.get())) return Status::failed(errno, "fcntl");
+  if (peer.ss_family != AF_UNIX) set_no_delay(socket.get());
+  Result<ConnectionId> added = add(socket.get(), true);
+  if (!added.is_ok()) return added.status();
+  static_cast<void>(socket.release());
+  queued_peers_.push_back(address_of(peer));
+  queue({.kind = CompletionKind::Accepted, .listener = as, .id = added.value()});
+  return Status::ok();
+}
+
+void Readiness::pause_receiving(ConnectionId id) {
+  Connection* connection = find(id);
+  if (connection != nullptr) connection->paused = true;
+}
+
+void Readiness::resume_receiving(ConnectionId id) {
+  Connection* connection = find(id);
+  if (connection == nullptr || !connection->paused) return;
+  connection->paused = false;
+  if (!wants_read(*connection) || (connection->watched & kWatchRead) != 0) return;
+  Status watched = watch(id.index, wanted_interest(*connection));
+  if (watched.is_ok()) return;
+  fail(id.index, watched.error(), queued_);
+  nudge_watcher();
+}
+
+SendResult Readiness::send(ConnectionId id, std::span<const Bytes> parts) {
+  Connection* connection = find(id);
+  if (connection == nullptr || connection->failed) return SendResult::Failed;
+  MR_CHECK(connection->pending == kNone);
+  std::array<iovec, kPartsMax> vectors;
+  size_t next = 0;
+  while (true) {
+    size_t count = 0;
+    size_t total = 0;
+    for (; next < parts.size() && count < kPartsMax; next++) {
+      if (parts[next].empty()) continue;
+      vectors[count++] = {.iov_base = const_cast<char*>(parts[next].data()),
+                          .iov_len = parts[next].size()};
+      total += parts[next].size();
+    }
+    if (count == 0) return SendResult::Done;
+    ssize_t sent = send_vectors(connection->fd, vectors.data(), count);
+    if (sent < 0 && !would_block(errno)) break;
+    auto accepted = static_cast<size_t>(std::max<ssize_t>(sent, 0));
+    if (accepted == total) continue;
+    keep_rest(*connection, std::span(vectors.data(), count), accepted, parts.subspan(next));
+    auto to = static_cast<uint8_t>(connection->watched | kWatchWrite | kWatchHangup);
+    if (watch(id.index, to).is_ok()) return SendResult::Pending;
+    drop_pending(*connection);
+    break;
+  }
+  connection->failed = true;
+  return SendResult::Failed;
+}
+
+void Readiness::shutdown_sending(ConnectionId id) {
+  Connection* connection = find(id);
+  if (connection == nullptr || connection->failed) return;
+  connection->shutdown_due = connection->pending != kNone;
+  // ENOTCONN: the peer has reset it; reading reports that.
+  if (!connection->shutdown_due) static_cast<void>(::shutdown(connection->fd, SHUT_WR));
+}
+
+void Readiness::close(ConnectionId id, bool reset) {
+  Connection* connection = find(id);
+  if (connection == nullptr) return;
+  if (reset) {
+    linger at_once = {.l_onoff = 1, .l_linger = 0};
+    static_cast<void>(
+        ::setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)));
+  }
+  drop_pending(*connection);
+  selector_->forget(connection->fd, connection->watched, connection->shared);
+  ::close(connection->fd);
+  *connection = Connection{.generation = connection->generation + 1};
+  open_--;
+  gauge_.closed();
+  std::erase_if(queued_, [id](const Completion& one) {
+    return one.id == id && one.kind != CompletionKind::Accepted;
+  });
+  closed_.push_back(id);
+  nudge_watcher();
+}
+
+std::span<const Completion> Readiness::wait(Milliseconds at_most) {
+  gauge_.refresh(now());
+  begin_batch();
+  do {
+    ReadyBatch batch = selector_->select(completions_.empty() ? at_most : 0);
+    if (batch.woken) completions_.push_back({.kind = CompletionKind::Woken});
+    for (const Ready& ready : batch.ready) on_ready(ready);
+  } while (completions_.empty() && at_most == kNever);
+  // Only now, because both vectors have stopped growing.
+  size_t peer = 0;
+  for (Completion& completion : completions_) {
+    if (completion.kind == CompletionKind::Accepted) completion.peer = &peers_[peer++];
+  }
+  return completions_;
+}
+
+int32_t Readiness::descriptors_left() const {
+  return gauge_.left(static_cast<int32_t>(open_ + listeners_.size()) + kDescriptorsElsewhere);
+}
+
+Connection* Readiness::find(ConnectionId id) {
+  if (id.index >= connections_.size()) return nullptr;
+  Connection& connection = connections_[id.index];
+  return connection.fd >= 0 && connection.generation == id.generation ? &connection : nullptr;
+}
+
+// Takes over `fd` only on success.
+Result<ConnectionId> Readiness::add(int fd, bool shared) {
+  bool reuse = !free_.empty();
+  uint32_t index = reuse ? free_.back() : static_cast<uint32_t>(connections_.size());
+  MR_CHECK(index < kListenerBit);
+  if (!reuse) connections_.push_back({.generation = 1});
+  uint32_t generation = connections_[index].generation;
+  connections_[index] = {.fd = fd, .generation = generation, .shared = shared};
+  if (reuse) free_.pop_back();
+  Status watched = watch(index, kWatchRead | kWatchHangup);
+  if (!watched.is_ok()) {
+    connections_[index].fd = -1;
+    free_.push_back(index);
+    return watched;
+  }
+  open_++;
+  gauge_.opened(fd);
+  return ConnectionId{index, generation};
+}
+
+Status Readiness::watch(uint32_t index, uint8_t to) {
+  Connection& connection = connections_[index];
+  uint64_t token = token_of(index, connection.generation);
+  Status status = selector_->watch(connection.fd, token, connection.watched, to);
+  if (status.is_ok()) connection.watched = to;
+  return status;
+}
+
+void Readiness::fail(uint32_t index, int error, std::vector<Completion>& into) {
+  Connection& connection = connections_[index];
+  if (connection.failed) return;
+  connection.failed = true;
+  drop_pending(connection);
+  into.push_back(
+      {.kind = CompletionKind::Failed, .error = error, .id = {index, connection.generation}});
+}
+
+void Readiness::begin_batch() {
+  completions_.clear();
+  arena_used_ = 0;
+  free_.insert(free_.end(), retired_.begin(), retired_.end());
+  retired_.clear();
+  for (ConnectionId id : closed_) {
+    completions_.push_back({.kind = CompletionKind::Closed, .id = id});
+    retired_.push_back(id.index);
+  }
+  closed_.clear();
+  completions_.insert(completions_.end(), queued_.begin(), queued_.end());
+  queued_.clear();
+  peers_.swap(queued_peers_);
+  queued_peers_.clear();
+}
+
+void Readiness::queue(const Completion& completion) {
+  queued_.push_back(completion);
+  nudge_watcher();
+}
+
+void Readiness::nudge_watcher() {
+  // Once per batch is enough; later ones find it readable.
+  if (watched_from_outside_ && closed_.size() + queued_.size() == 1) selector_->nudge();
+}
+
+void Readiness::on_ready(const Ready& ready) {
+  auto index = static_cast<uint32_t>(ready.token >> 32);
+  if ((index & kListenerBit) != 0) {
+    // A listener before this one may just have run out of descriptors.
+    Listener& listener = listeners_[index & ~kListenerBit];
+    if (accepting_ && listener.socket.is_open()) accept_from(listener);
+    return;
+  }
+  Connection& connection = connections_[index];
+  // A socket that another process still holds open can outlive its place in the table.
+  if (connection.fd < 0 || connection.generation != static_cast<uint32_t>(ready.token)) return;
+  if ((ready.writable || ready.broken) && connection.pending != kNone) flush(index);
+  bool readable = ready.readable || ready.broken;
+  if (readable && wants_read(connection)) {
+    receive(index);
+  } else if (readable || connection.failed) {
+    on_unwanted(index, ready.broken);
+  }
+}
+
+void Readiness::accept_from(Listener& listener) {
+  for (int i = 0; i < kAcceptsMax; i++) {
+    if (i > 0 && descriptors_left() < kDescriptorsTight) return;
+    sockaddr_storage peer = {};
+    int fd = accept_connection(listener.socket.get(), peer);
+    if (fd < 0) {
+      if (would_block(errno)) return;
+      if (!must_pause_accepting(errno)) continue;
+      return accept_failed(listener, errno, completions_);
+    }
+    Result<ConnectionId> added = add(fd, false);
+    if (!added.is_ok()) {
+      ::close(fd);
+      return accept_failed(listener, added.status().error(), completions_);
+    }
+    peers_.push_back(address_of(peer));
+    completions_.push_back(
+        {.kind = CompletionKind::Accepted, .listener = listener.id, .id = added.value()});
+  }
+}
+
+void Readiness::accept_failed(const Listener& listener, int error, std::vector<Completion>& into) {
+  pause_accepting();
+  into.push_back({.kind = CompletionKind::AcceptFailed, .listener = listener.id, .error = error});
+}
+
+// One recv per connection and wait: whatever is left keeps the socket ready.
+void Readiness::receive(uint32_t index) {
+  size_t room = kArenaBytes - arena_used_;
+  if (room < kReceiveBytesMin) return;
+  Connection& connection = connections_[index];
+  char* to = arena_.data() + arena_used_;
+  ssize_t count = ::recv(connection.fd, to, std::min(room, kReceiveBytesMax), MSG_DONTWAIT);
+  ConnectionId id{index, connection.generation};
+  if (count > 0) {
+    auto size = static_cast<size_t>(count);
+    arena_used_ += (size + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
+    completions_.push_back(
+        {.kind = CompletionKind::Received, .id = id, .bytes = MutableBytes(to, size)});
+  } else if (count == 0) {
+    connection.peer_closed = true;
+    completions_.push_back({.kind = CompletionKind::PeerClosed, .id = id});
+  } else if (!would_block(errno) && errno != EINTR) {
+    fail(index, errno, completions_);
+  }
+}
+
+// Paused, past the peer's end, or failed: take the interest back so that the event doesn't come for
+// ever.
+void Readiness::on_unwanted(uint32_t index, bool broken) {
+  Connection& connection = connections_[index];
+  if (broken && !connection.failed) {
+    int error = 0;
+    socklen_t size = sizeof(error);
+    static_cast<void>(::getsockopt(connection.fd, SOL_SOCKET, SO_ERROR, &error, &size));
+    if (error != 0) fail(index, error, completions_);
+  }
+  // A hang-up can't be masked, only unwatched; resume_receiving() or a send watches again.
+  uint8_t to = broken ? 0 : wanted_interest(connection);
+  if (broken && connection.pending != kNone) to = wanted_interest(connection);
+  Status watched = watch(index, to);
+  if (!watched.is_ok()) fail(index, watched.error(), completions_);
+}
+
+void Readiness::keep_rest(Connection& connection, std::span<const iovec> sent_in_part,
+                          size_t accepted, std::span<const Bytes> unsent) {
+  if (free_sends_.empty()) {
+    free_sends_.push_back(static_cast<uint32_t>(sends_.size()));
+    sends_.emplace_back();
+  }
+  connection.pending = free_sends_.back();
+  free_sends_.pop_back();
+  PendingSend& pending = sends_[connection.pending];
+  pending.next = 0;
+  for (const iovec& part : sent_in_part) {
+    size_t skip = std::min(accepted, part.iov_len);
+    accepted -= skip;
+    if (skip == part.iov_len) continue;
+    pending.parts.push_back(
+        {.iov_base = static_cast<char*>(part.iov_base) + skip, .iov_len = part.iov_len - skip});
+  }
+  for (Bytes part : unsent) {
+    if (part.empty()) continue;
+    pending.parts.push_back({.iov_base = const_cast<char*>(part.data()), .iov_len = part.size()});
+  }
+}
+
+void Readiness::drop_pending(Connection& connection) {
+  if (connection.pending == kNone) return;
+  sends_[connection.pending].parts.clear();
+  free_sends_.push_back(std::exchange(connection.pending, kNone));
+}
+
+void Readiness::flush(uint32_t index) {
+  Connection& connection = connections_[index];
+  PendingSend& pending = sends_[connection.pending];
+  ConnectionId id{index, connection.generation};
+  bool progressed = false;
+  while (pending.next < pending.parts.size()) {
+    size_t count = std::min(pending.parts.size() - pending.next, kPartsMax);
+    ssize_t sent = send_vectors(connection.fd, pending.parts.data() + pending.next, count);
+    if (sent < 0 && !would_block(errno)) return fail(index, errno, completions_);
+    if (sent <= 0) break;
+    progressed = true;
+    auto accepted = static_cast<size_t>(sent);
+    while (accepted > 0) {
+      iovec& part = pending.parts[pending.next];
+      size_t taken = std::min(accepted, part.iov_len);
+      part.iov_base = static_cast<char*>(part.iov_base) + taken;
+      part.iov_len -= taken;
+      accepted -= taken;
+      if (part.iov_len == 0) pending.next++;
+    }
+  }
+  if (pending.next < pending.parts.size()) {
+    if (progressed) completions_.push_back({.kind = CompletionKind::Progressed, .id = id});
+    return;
+  }
+  drop_pending(connection);
+  if (std::exchange(connection.shutdown_due, false)) {
+    static_cast<void>(::shutdown(connection.fd, SHUT_WR));
+  }
+  completions_.push_back({.kind = CompletionKind::Sent, .id = id});
+  // Not late like the rest: an idle socket is writable all the time.
+  Status watched = watch(index, static_cast<uint8_t>(connection.watched & ~kWatchWrite));
+  if (!watched.is_ok()) fail(index, watched.error(), completions_);
+}
+
+}  // namespace
+
+std::unique_ptr<Poller> make_readiness(std::unique_ptr<Selector> selector) {
+  return std::make_unique<Readiness>(std::move(selector));
+}
+
+}  // namespace millrace

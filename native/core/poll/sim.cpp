@@ -1,0 +1,276 @@
+#include "core/poll/sim.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "core/base/check.h"
+
+namespace millrace {
+
+namespace {
+
+constexpr Milliseconds kStart = 1000;
+// 1994-11-06T08:49:37Z, the example date of RFC 9110.
+constexpr UnixSeconds kWallClockAtStart = 784111777;
+constexpr SimPeer kNobody = UINT32_MAX;
+
+}  // namespace
+
+SimPeer Sim::connect(ListenerId listener) {
+  auto peer = static_cast<SimPeer>(peers_.size());
+  peers_.emplace_back();
+  peers_.back().listener = listener;
+  backlog_.push_back(peer);
+  return peer;
+}
+
+void Sim::write(SimPeer peer, Bytes bytes) {
+  Peer& from = peers_[peer];
+  // A server that closed reads no more; a peer that ended writes no more.
+  if (!from.half_closed && !from.was_reset && !from.saw_close) from.written.append(bytes);
+}
+
+void Sim::half_close(SimPeer peer) { peers_[peer].half_closed = true; }
+
+void Sim::close(SimPeer peer) {
+  peers_[peer].half_closed = true;
+  peers_[peer].gone = true;
+}
+
+void Sim::reset(SimPeer peer) { peers_[peer].was_reset = true; }
+
+uint32_t Sim::open_connections() const {
+  auto is_open = [](const Connection& one) { return one.peer != kNobody; };
+  return static_cast<uint32_t>(std::count_if(connections_.begin(), connections_.end(), is_open));
+}
+
+void Sim::set_faults(const SimFaults& faults) {
+  faults_ = faults;
+  random_ = faults.seed;
+}
+
+UnixSeconds Sim::wall_clock() { return kWallClockAtStart + (now_ - kStart) / 1000; }
+
+Status Sim::listen(ListenerId id, Fd) {
+  if (std::find(listeners_.begin(), listeners_.end(), id) != listeners_.end()) {
+    return Status::failed(EEXIST, "listen");
+  }
+  listeners_.push_back(id);
+  return Status::ok();
+}
+
+void Sim::unlisten(ListenerId id) {
+  std::erase(listeners_, id);
+  // What stood in the backlog is refused.
+  std::erase_if(backlog_, [this, id](SimPeer peer) {
+    if (peers_[peer].listener != id) return false;
+    peers_[peer].saw_reset = peers_[peer].saw_close = true;
+    return true;
+  });
+}
+
+Status Sim::adopt(ListenerId, Fd) { return Status::failed(ENOTSUP, "adopt"); }
+
+void Sim::pause_receiving(ConnectionId id) {
+  if (Connection* connection = find(id); connection != nullptr) connection->paused = true;
+}
+
+void Sim::resume_receiving(ConnectionId id) {
+  if (Connection* connection = find(id); connection != nullptr) connection->paused = false;
+}
+
+SendResult Sim::send(ConnectionId id, std::span<const Bytes> parts) {
+  Connection* connection = find(id);
+  if (connection == nullptr || connection->failed) return SendResult::Failed;
+  MR_CHECK(connection->unsent.empty());
+  Peer& peer = peers_[connection->peer];
+  if (peer.was_reset || peer.saw_half_close) {
+    connection->failed = true;
+    return SendResult::Failed;
+  }
+  for (Bytes part : parts) {
+    if (!part.empty()) connection->unsent.push_back(part);
+  }
+  static_cast<void>(transmit(*connection));
+  return connection->unsent.empty() ? SendResult::Done : SendResult::Pending;
+}
+
+void Sim::shutdown_sending(ConnectionId id) {
+  Connection* connection = find(id);
+  if (connection == nullptr || connection->failed) return;
+  connection->shutdown_due = !connection->unsent.empty();
+  if (!connection->shutdown_due) peers_[connection->peer].saw_half_close = true;
+}
+
+void Sim::close(ConnectionId id, bool reset) {
+  Connection* connection = find(id);
+  if (connection == nullptr) return;
+  Peer& peer = peers_[connection->peer];
+  // As kernels do: closing with bytes unread is a reset too.
+  peer.saw_reset = reset || peer.taken < peer.written.size() || peer.was_reset;
+  peer.saw_close = true;
+  *connection = Connection{.generation = connection->generation + 1};
+  closed_.push_back(id);
+}
+
+std::span<const Completion> Sim::wait(Milliseconds) {
+  begin_batch();
+  if (std::exchange(woken_, false)) completions_.push_back({.kind = CompletionKind::Woken});
+  for (uint32_t index = 0; index < connections_.size(); index++) {
+    if (connections_[index].peer != kNobody) serve(index);
+  }
+  // Last: who is accepted now is heard from the next batch on, as with a kernel.
+  accept_waiting();
+  return completions_;
+}
+
+Sim::Connection* Sim::find(ConnectionId id) {
+  if (id.index >= connections_.size()) return nullptr;
+  Connection& connection = connections_[id.index];
+  bool fits = connection.peer != kNobody && connection.generation == id.generation;
+  return fits ? &connection : nullptr;
+}
+
+// SplitMix64's step: any seed will do, zero included.
+uint64_t Sim::draw() {
+  uint64_t mixed = (random_ += 0x9E3779B97F4A7C15);
+  mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9;
+  mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB;
+  return mixed ^ (mixed >> 31);
+}
+
+bool Sim::chance(uint32_t per_mille) { return per_mille != 0 && draw() % 1000 < per_mille; }
+
+void Sim::begin_batch() {
+  completions_.clear();
+  addresses_.clear();
+  buffers_.clear();
+  free_.insert(free_.end(), retired_.begin(), retired_.end());
+  retired_.clear();
+  for (ConnectionId id : closed_) {
+    completions_.push_back({.kind = CompletionKind::Closed, .id = id});
+    retired_.push_back(id.index);
+  }
+  closed_.clear();
+}
+
+void Sim::accept_waiting() {
+  std::deque<SimPeer> later;
+  while (accepting_ && !backlog_.empty()) {
+    SimPeer peer = backlog_.front();
+    ListenerId listener = peers_[peer].listener;
+    if (std::find(listeners_.begin(), listeners_.end(), listener) == listeners_.end()) {
+      backlog_.pop_front();
+      later.push_back(peer);
+      continue;
+    }
+    int error = std::exchange(accept_error_, 0);
+    if (error == 0 && chance(faults_.accept_error)) error = EMFILE;
+    if (error != 0) {
+      accepting_ = false;
+      completions_.push_back(
+          {.kind = CompletionKind::AcceptFailed, .listener = listener, .error = error});
+      break;
+    }
+    backlog_.pop_front();
+    if (free_.empty()) {
+      free_.push_back(static_cast<uint32_t>(connections_.size()));
+      connections_.push_back({.generation = 1});
+    }
+    uint32_t index = free_.back();
+    free_.pop_back();
+    connections_[index].peer = peer;
+    Address address;
+    address.family = Family::IPv4;
+    address.port = static_cast<uint16_t>(1024 + peer % 60000);
+    std::memcpy(address.text, "192.0.2.1", 9);
+    address.length = 9;
+    addresses_.push_back(address);
+    completions_.push_back({.kind = CompletionKind::Accepted,
+                            .listener = listener,
+                            .id = {index, connections_[index].generation},
+                            .peer = &addresses_.back()});
+  }
+  backlog_.insert(backlog_.begin(), later.begin(), later.end());
+}
+
+void Sim::serve(uint32_t index) {
+  Connection& connection = connections_[index];
+  if (connection.failed) return;
+  if (chance(faults_.reset)) reset(connection.peer);
+  if (peers_[connection.peer].was_reset) {
+    connection.failed = true;
+    connection.unsent.clear();
+    completions_.push_back({.kind = CompletionKind::Failed,
+                            .error = ECONNRESET,
+                            .id = {index, connection.generation}});
+    return;
+  }
+  if (!connection.unsent.empty()) flush(index);
+  if (!connection.paused && !connection.peer_closed) receive(index);
+}
+
+void Sim::flush(uint32_t index) {
+  Connection& connection = connections_[index];
+  ConnectionId id{index, connection.generation};
+  size_t sent = transmit(connection);
+  if (!connection.unsent.empty()) {
+    if (sent > 0) completions_.push_back({.kind = CompletionKind::Progressed, .id = id});
+    return;
+  }
+  if (connection.shutdown_due) peers_[connection.peer].saw_half_close = true;
+  completions_.push_back({.kind = CompletionKind::Sent, .id = id});
+}
+
+void Sim::receive(uint32_t index) {
+  Connection& connection = connections_[index];
+  Peer& peer = peers_[connection.peer];
+  ConnectionId id{index, connection.generation};
+  if (peer.taken == peer.written.size()) {
+    if (!peer.half_closed) return;
+    connection.peer_closed = true;
+    completions_.push_back({.kind = CompletionKind::PeerClosed, .id = id});
+    return;
+  }
+  size_t size = std::min(peer.written.size() - peer.taken, received_bytes_max_);
+  if (chance(faults_.short_read)) size = 1 + draw() % size;
+  buffers_.push_back(std::make_unique<char[]>(size));
+  char* buffer = buffers_.back().get();
+  std::memcpy(buffer, peer.written.data() + peer.taken, size);
+  peer.taken += size;
+  if (peer.taken > peer.written.size() / 2) peer.written.erase(0, std::exchange(peer.taken, 0));
+  completions_.push_back(
+      {.kind = CompletionKind::Received, .id = id, .bytes = MutableBytes(buffer, size)});
+}
+
+size_t Sim::transmit(Connection& connection) {
+  Peer& peer = peers_[connection.peer];
+  uint64_t budget = peer.window;
+  if (chance(faults_.short_write)) {
+    uint64_t total = 0;
+    for (Bytes part : connection.unsent) total += part.size();
+    budget = std::min(budget, total == 0 ? 0 : draw() % total);
+  }
+  // A peer that is gone answers with a reset, which only the next operation meets.
+  if (peer.gone && !connection.unsent.empty()) peer.was_reset = true;
+  size_t sent = 0;
+  size_t done = 0;
+  for (Bytes& part : connection.unsent) {
+    size_t size = static_cast<size_t>(std::min<uint64_t>(part.size(), budget));
+    if (!peer.gone) peer.received.append(part.substr(0, size));
+    budget -= size;
+    sent += size;
+    part.remove_prefix(size);
+    if (!part.empty()) break;
+    done++;
+  }
+  if (peer.window != UINT64_MAX) peer.window -= sent;
+  connection.unsent.erase(connection.unsent.begin(),
+                          connection.unsent.begin() + static_cast<std::ptrdiff_t>(done));
+  return sent;
+}
+
+}  // namespace millrace

@@ -1,0 +1,131 @@
+// A Poller without a kernel: peers in memory, faults from a seed, time that moves only when told
+// to. For tests and fuzzers; one thread, wake() included. wait() never blocks.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/poll/poller.h"
+
+namespace millrace {
+
+// Chances out of 1000, drawn per operation. The same seed and calls give the same run.
+struct SimFaults {
+  uint64_t seed = 1;
+  uint32_t short_read = 0;    // a Received carries part of what is there
+  uint32_t short_write = 0;   // the kernel takes part of a send, or nothing
+  uint32_t reset = 0;         // per connection and wait
+  uint32_t accept_error = 0;  // EMFILE
+};
+
+using SimPeer = uint32_t;
+
+class Sim final : public Poller {
+ public:
+  explicit Sim(const SimFaults& faults = {}) : faults_(faults), random_(faults.seed) {}
+
+  // The peers' side. A peer is named by its number for as long as the Sim lives.
+  SimPeer connect(ListenerId listener);
+  void write(SimPeer peer, Bytes bytes);
+  void half_close(SimPeer peer);  // the last byte was written
+  void close(SimPeer peer);       // half_close, and what is sent from now on meets a reset
+  void reset(SimPeer peer);
+  // How many more bytes the peer's window takes before sends become pending; without end at first.
+  void limit_window(SimPeer peer, uint64_t bytes) { peers_[peer].window = bytes; }
+  // What the server sent since the last call.
+  [[nodiscard]] std::string read(SimPeer peer) { return std::move(peers_[peer].received); }
+  [[nodiscard]] bool saw_half_close(SimPeer peer) const { return peers_[peer].saw_half_close; }
+  [[nodiscard]] bool saw_close(SimPeer peer) const { return peers_[peer].saw_close; }
+  [[nodiscard]] bool saw_reset(SimPeer peer) const { return peers_[peer].saw_reset; }
+  // Connections that were accepted and not closed by the server.
+  [[nodiscard]] uint32_t open_connections() const;
+
+  void advance(Milliseconds span) { now_ += span; }
+  void set_faults(const SimFaults& faults);
+  void set_received_bytes_max(size_t bytes) { received_bytes_max_ = bytes; }
+  void fail_next_accept(int error) { accept_error_ = error; }
+  void set_descriptors_left(int32_t left) { descriptors_left_ = left; }
+
+  const char* name() const override { return "sim"; }
+  Milliseconds now() override { return now_; }
+  UnixSeconds wall_clock() override;
+  int descriptor() const override { return -1; }
+
+  // The socket may be one that is not open.
+  Status listen(ListenerId id, Fd socket) override;
+  void unlisten(ListenerId id) override;
+  void pause_accepting() override { accepting_ = false; }
+  void resume_accepting() override { accepting_ = true; }
+  Status adopt(ListenerId as, Fd socket) override;
+
+  void pause_receiving(ConnectionId id) override;
+  void resume_receiving(ConnectionId id) override;
+  SendResult send(ConnectionId id, std::span<const Bytes> parts) override;
+  void shutdown_sending(ConnectionId id) override;
+  void close(ConnectionId id, bool reset) override;
+
+  std::span<const Completion> wait(Milliseconds at_most) override;
+  void wake() override { woken_ = true; }
+  int32_t descriptors_left() const override { return descriptors_left_; }
+
+ private:
+  struct Peer {
+    ListenerId listener = 0;
+    std::string written;
+    size_t taken = 0;  // bytes of `written` that the server received
+    std::string received;
+    uint64_t window = UINT64_MAX;
+    bool half_closed = false;
+    bool gone = false;
+    bool was_reset = false;
+    bool saw_half_close = false;
+    bool saw_close = false;
+    bool saw_reset = false;
+  };
+  struct Connection {
+    uint32_t generation = 0;
+    SimPeer peer = UINT32_MAX;       // UINT32_MAX: closed
+    std::vector<Bytes> unsent = {};  // of the pending send; the caller's bytes
+    bool paused = false;
+    bool peer_closed = false;
+    bool failed = false;
+    bool shutdown_due = false;
+  };
+
+  Connection* find(ConnectionId id);
+  [[nodiscard]] bool chance(uint32_t per_mille);
+  [[nodiscard]] uint64_t draw();
+  void begin_batch();
+  void accept_waiting();
+  void serve(uint32_t index);
+  void flush(uint32_t index);
+  void receive(uint32_t index);
+  // Takes what the window and the faults allow off the front; how many bytes.
+  size_t transmit(Connection& connection);
+
+  SimFaults faults_;
+  uint64_t random_;
+  Milliseconds now_ = 1000;
+  size_t received_bytes_max_ = 64 * 1024;
+  int accept_error_ = 0;
+  int32_t descriptors_left_ = INT32_MAX;
+  bool accepting_ = true;
+  bool woken_ = false;
+
+  std::deque<Peer> peers_;
+  std::deque<SimPeer> backlog_;
+  std::vector<ListenerId> listeners_;
+  std::vector<Connection> connections_;
+  std::vector<uint32_t> free_;
+  std::vector<ConnectionId> closed_;
+  std::vector<uint32_t> retired_;  // their Closed is in the current batch
+  std::vector<Completion> completions_;
+  std::deque<Address> addresses_;
+  // One allocation per Received, so that a sanitizer sees who reads past it or after the next wait.
+  std::vector<std::unique_ptr<char[]>> buffers_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,32 @@
+// The socket calls that differ between kernels (socket_linux.cpp, socket_bsd.cpp) and addresses as
+// text (socket.cpp). Knows nothing of pollers.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <cstddef>
+
+#include "core/base/fd.h"
+#include "core/model/address.h"
+
+namespace millrace {
+
+// A stream socket: non-blocking, close-on-exec, without SIGPIPE. Not open, with errno, when
+// refused.
+[[nodiscard]] Fd open_stream_socket(int family);
+// The next connection of a listener, prepared as above and without Nagle's delay; -1 and errno when
+// there is none.
+[[nodiscard]] int accept_connection(int listener, sockaddr_storage& peer);
+// Makes a foreign socket like one from open_stream_socket().
+[[nodiscard]] bool prepare_socket(int fd);
+// Gathers without blocking and without SIGPIPE; tried again on EINTR. -1 and errno on failure.
+[[nodiscard]] ssize_t send_vectors(int fd, const iovec* vectors, size_t count);
+
+// For TCP; a socket of another kind is left as it is.
+void set_no_delay(int fd);
+// An IPv4 address mapped into IPv6 is shown as IPv4.
+[[nodiscard]] Address address_of(const sockaddr_storage& address);
+
+}  // namespace millrace

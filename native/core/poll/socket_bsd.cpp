@@ -1,0 +1,55 @@
+// macOS and FreeBSD: macOS has neither accept4 nor SOCK_NONBLOCK nor MSG_NOSIGNAL, so flags are set
+// after the fact and SIGPIPE is switched off per socket. Both kernels take this path.
+#include <fcntl.h>
+
+#include <cerrno>
+
+#include "core/poll/socket.h"
+
+namespace millrace {
+
+Fd open_stream_socket(int family) {
+  Fd socket(::socket(family, SOCK_STREAM, 0));
+  if (socket.is_open() && !prepare_socket(socket.get())) {
+    int error = errno;
+    socket.reset();
+    errno = error;
+  }
+  return socket;
+}
+
+int accept_connection(int listener, sockaddr_storage& peer) {
+  socklen_t length = sizeof(peer);
+  peer.ss_family = AF_UNSPEC;
+  Fd socket(::accept(listener, reinterpret_cast<sockaddr*>(&peer), &length));
+  if (!socket.is_open()) return -1;
+  if (!prepare_socket(socket.get())) {
+    // macOS answers EINVAL for a connection that was reset while it stood in the backlog.
+    socket.reset();
+    errno = ECONNABORTED;
+    return -1;
+  }
+  if (peer.ss_family != AF_UNIX) set_no_delay(socket.get());
+  return socket.release();
+}
+
+bool prepare_socket(int fd) {
+  int on = 1;
+  int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 &&
+         ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 &&
+         ::setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on)) == 0;
+}
+
+ssize_t send_vectors(int fd, const iovec* vectors, size_t count) {
+  msghdr message = {};
+  message.msg_iov = const_cast<iovec*>(vectors);
+  message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(count);
+  ssize_t sent = 0;
+  do {
+    sent = ::sendmsg(fd, &message, MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
+}  // namespace millrace

@@ -1,0 +1,114 @@
+#include "core/proto/http1/answers.h"
+
+#include <cstring>
+
+#include "core/proto/http1/encoder.h"
+
+namespace millrace::http1 {
+namespace {
+
+constexpr size_t kStackHead = 2048;
+constexpr size_t kKeptCapacity = 4;  // an idle connection keeps room for no more
+
+// RFC 9110 6.4.1: these never have content, and no Content-Length either (8.6).
+bool has_no_content(uint16_t status) { return status < 200 || status == 204 || status == 304; }
+
+// Small heads are built on the stack, unusually large ones on the heap.
+class HeadBuffer final {
+ public:
+  explicit HeadBuffer(const ResponseHead& head) {
+    size_t size = response_head_size_max(head);
+    if (size > kStackHead) large_ = Blob::uninitialized(size);
+    char* out = large_.empty() ? small_ : large_.data();
+    view_ = Bytes(out, write_response_head(head, out));
+  }
+  [[nodiscard]] Bytes view() const { return view_; }
+
+ private:
+  char small_[kStackHead];
+  Blob large_;
+  Bytes view_;
+};
+
+}  // namespace
+
+Answer& Answers::push(Answer answer) { return answers_.emplace_back(std::move(answer)); }
+
+void Answers::pop() {
+  first_++;
+  if (first_ < answers_.size()) {
+    // Compacted once half of it is spent, so that a peer that never stops pipelining costs no memory.
+    if (first_ < 64 || first_ * 2 < answers_.size()) return;
+    answers_.erase(answers_.begin(), answers_.begin() + static_cast<std::ptrdiff_t>(first_));
+    first_ = 0;
+    return;
+  }
+  answers_.clear();
+  first_ = 0;
+  if (answers_.capacity() > kKeptCapacity) std::vector<Answer>().swap(answers_);
+}
+
+Answer* Answers::find(ExchangeId id) {
+  for (size_t i = first_; i < answers_.size(); i++) {
+    if (answers_[i].id == id && !answers_[i].done) return &answers_[i];
+  }
+  return nullptr;
+}
+
+void Answers::encode(Answer& answer, Response response, bool close, Sink& sink) {
+  bool no_content = has_no_content(response.status);
+  ResponseHead head;
+  head.status = response.status;
+  if ((response.flags & kCommandHasDate) == 0) head.date_line = sink.date_line();
+  head.header_lines = response.header_lines;
+  head.content_length = !no_content && (response.flags & kCommandHasLength) == 0;
+  head.length = response.body.size();
+  head.close = close;
+  head.keep_alive = answer.keep_alive && !close;
+  HeadBuffer text(head);
+  sink.count_response(response.status);
+  answer.done = true;
+  answer.close = close;
+  Bytes body = answer.is_head || no_content ? Bytes() : response.body;
+  if (!is_front(answer)) return hold(answer, text.view(), body);
+  sink.write(text.view());
+  if (body.empty()) return;
+  if (!response.blob.empty()) return sink.write_blob(std::move(response.blob));
+  if (response.body_is_static) return sink.write_static(body);
+  sink.write(body);
+}
+
+void Answers::encode_informational(Answer& answer, uint16_t status, Bytes header_lines, Sink& sink) {
+  if (answer.http10) return;  // RFC 9110 15.2
+  ResponseHead head;
+  head.status = status;
+  head.header_lines = header_lines;
+  HeadBuffer text(head);
+  sink.count_response(status);
+  if (!is_front(answer)) return hold(answer, text.view(), {});
+  sink.write(text.view());
+}
+
+void Answers::hold(Answer& answer, Bytes head, Bytes body) {
+  size_t before = answer.bytes.size();
+  answer.bytes.grow(before + head.size() + body.size());
+  std::memcpy(answer.bytes.data() + before, head.data(), head.size());
+  if (!body.empty()) std::memcpy(answer.bytes.data() + before + head.size(), body.data(), body.size());
+  held_bytes_ += head.size() + body.size();
+}
+
+bool Answers::advance(Sink& sink, bool& closed, CloseCause& cause) {
+  if (is_empty()) return false;
+  Answer& answer = front();
+  if (!answer.bytes.empty()) {
+    held_bytes_ -= answer.bytes.size();
+    sink.write_blob(std::move(answer.bytes));
+  }
+  if (!answer.done) return false;
+  closed = answer.close;
+  cause = answer.cause;
+  pop();
+  return true;
+}
+
+}  // namespace millrace::http1

@@ -1,0 +1,68 @@
+// Answers: the unanswered requests of one connection, in the order they came. An answer that is ready too early
+// waits here, encoded; bytes leave in order only (RFC 9112 9.3.2). Owned by: its session.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/base/blob.h"
+#include "core/base/clock.h"
+#include "core/model/exchange.h"
+#include "core/proto/session.h"
+
+namespace millrace::http1 {
+
+struct Answer {
+  ExchangeId id;       // not valid: answered on the loop
+  Blob bytes;          // encoded but not its turn yet
+  Milliseconds started = 0;
+  bool is_head = false;    // HEAD: no body on the wire
+  bool http10 = false;
+  bool keep_alive = false; // say Connection: keep-alive
+  bool close = false;      // the connection ends behind it
+  bool done = false;
+  CloseCause cause = CloseCause::CloseCalled;
+};
+
+// A response as a session or a command has it.
+struct Response {
+  uint16_t status = 200;
+  uint16_t flags = 0;  // kCommandHas…
+  Bytes header_lines;
+  Bytes body;          // also when `blob` owns it
+  Blob blob;
+  bool body_is_static = false;  // lives as long as the loops
+};
+
+class Answers final {
+ public:
+  [[nodiscard]] bool is_empty() const { return first_ == answers_.size(); }
+  [[nodiscard]] size_t size() const { return answers_.size() - first_; }
+  [[nodiscard]] size_t held_bytes() const { return held_bytes_; }
+  [[nodiscard]] Answer& front() { return answers_[first_]; }
+  [[nodiscard]] Answer& operator[](size_t i) { return answers_[first_ + i]; }
+
+  Answer& push(Answer answer);
+  void pop();
+  // Null when no open exchange of that id waits here.
+  [[nodiscard]] Answer* find(ExchangeId id);
+  [[nodiscard]] bool is_front(const Answer& answer) const { return &answer == &answers_[first_]; }
+  [[nodiscard]] bool is_back(const Answer& answer) const { return &answer == &answers_.back(); }
+
+  // Encodes into the sink when it is the answer's turn, else into the answer. Marks it done.
+  void encode(Answer& answer, Response response, bool close, Sink& sink);
+  // A 1xx response, or nothing for an HTTP/1.0 client.
+  void encode_informational(Answer& answer, uint16_t status, Bytes header_lines, Sink& sink);
+  // Writes what the front has ready; true when the front is done and was popped. `closed` then says whether it
+  // ends the connection, and why.
+  [[nodiscard]] bool advance(Sink& sink, bool& closed, CloseCause& cause);
+
+ private:
+  void hold(Answer& answer, Bytes head, Bytes body);
+
+  std::vector<Answer> answers_;
+  size_t first_ = 0;
+  size_t held_bytes_ = 0;
+};
+
+}  // namespace millrace::http1

@@ -1,0 +1,236 @@
+#include "core/proto/http1/encoder.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "core/base/check.h"
+
+namespace millrace::http1 {
+namespace {
+
+constexpr Bytes kVersion = "HTTP/1.1 ";
+constexpr size_t kBeforeReason = kVersion.size() + 4;  // "HTTP/1.1 200 "
+constexpr Bytes kLineEnd = "\r\n";
+constexpr Bytes kContentLength = "Content-Length: ";
+constexpr Bytes kClose = "Connection: close\r\n";
+constexpr Bytes kKeepAlive = "Connection: keep-alive\r\n";
+constexpr size_t kDecimalBytesMax = 20;
+
+struct StatusRow {
+  uint16_t status;
+  Bytes line;
+};
+
+#define MR_STATUS(status, reason) \
+  StatusRow { status, "HTTP/1.1 " #status " " reason "\r\n" }
+constexpr std::array kStatusRows = {
+    MR_STATUS(100, "Continue"),
+    MR_STATUS(101, "Switching Protocols"),
+    MR_STATUS(102, "Processing"),
+    MR_STATUS(103, "Early Hints"),
+    MR_STATUS(200, "OK"),
+    MR_STATUS(201, "Created"),
+    MR_STATUS(202, "Accepted"),
+    MR_STATUS(203, "Non-Authoritative Information"),
+    MR_STATUS(204, "No Content"),
+    MR_STATUS(205, "Reset Content"),
+    MR_STATUS(206, "Partial Content"),
+    MR_STATUS(207, "Multi-Status"),
+    MR_STATUS(208, "Already Reported"),
+    MR_STATUS(226, "IM Used"),
+    MR_STATUS(300, "Multiple Choices"),
+    MR_STATUS(301, "Moved Permanently"),
+    MR_STATUS(302, "Found"),
+    MR_STATUS(303, "See Other"),
+    MR_STATUS(304, "Not Modified"),
+    MR_STATUS(305, "Use Proxy"),
+    MR_STATUS(307, "Temporary Redirect"),
+    MR_STATUS(308, "Permanent Redirect"),
+    MR_STATUS(400, "Bad Request"),
+    MR_STATUS(401, "Unauthorized"),
+    MR_STATUS(402, "Payment Required"),
+    MR_STATUS(403, "Forbidden"),
+    MR_STATUS(404, "Not Found"),
+    MR_STATUS(405, "Method Not Allowed"),
+    MR_STATUS(406, "Not Acceptable"),
+    MR_STATUS(407, "Proxy Authentication Required"),
+    MR_STATUS(408, "Request Timeout"),
+    MR_STATUS(409, "Conflict"),
+    MR_STATUS(410, "Gone"),
+    MR_STATUS(411, "Length Required"),
+    MR_STATUS(412, "Precondition Failed"),
+    MR_STATUS(413, "Content Too Large"),
+    MR_STATUS(414, "URI Too Long"),
+    MR_STATUS(415, "Unsupported Media Type"),
+    MR_STATUS(416, "Range Not Satisfiable"),
+    MR_STATUS(417, "Expectation Failed"),
+    MR_STATUS(421, "Misdirected Request"),
+    MR_STATUS(422, "Unprocessable Content"),
+    MR_STATUS(423, "Locked"),
+    MR_STATUS(424, "Failed Dependency"),
+    MR_STATUS(425, "Too Early"),
+    MR_STATUS(426, "Upgrade Required"),
+    MR_STATUS(428, "Precondition Required"),
+    MR_STATUS(429, "Too Many Requests"),
+    MR_STATUS(431, "Request Header Fields Too Large"),
+    MR_STATUS(451, "Unavailable For Legal Reasons"),
+    MR_STATUS(500, "Internal Server Error"),
+    MR_STATUS(501, "Not Implemented"),
+    MR_STATUS(502, "Bad Gateway"),
+    MR_STATUS(503, "Service Unavailable"),
+    MR_STATUS(504, "Gateway Timeout"),
+    MR_STATUS(505, "HTTP Version Not Supported"),
+    MR_STATUS(506, "Variant Also Negotiates"),
+    MR_STATUS(507, "Insufficient Storage"),
+    MR_STATUS(508, "Loop Detected"),
+    MR_STATUS(510, "Not Extended"),
+    MR_STATUS(511, "Network Authentication Required"),
+};
+#undef MR_STATUS
+
+constexpr uint16_t kStatusFloor = 100;
+constexpr size_t kStatusSpan = 500;
+constexpr uint8_t kNoRow = 0xff;
+
+constexpr std::array<uint8_t, kStatusSpan> make_row_numbers() {
+  std::array<uint8_t, kStatusSpan> numbers{};
+  numbers.fill(kNoRow);
+  for (size_t i = 0; i < kStatusRows.size(); i++) {
+    numbers[static_cast<size_t>(kStatusRows[i].status - kStatusFloor)] = static_cast<uint8_t>(i);
+  }
+  return numbers;
+}
+
+constexpr std::array<uint8_t, kStatusSpan> kRowNumbers = make_row_numbers();
+
+constexpr size_t longest_status_line() {
+  size_t longest = 0;
+  for (const StatusRow& row : kStatusRows) longest = std::max(longest, row.line.size());
+  return longest;
+}
+
+constexpr size_t kStatusLineBytesMax = longest_status_line();
+
+// Empty when the status has no registered reason.
+Bytes known_status_line(uint16_t status) {
+  const size_t place = static_cast<size_t>(status) - kStatusFloor;  // wraps below the floor
+  if (place >= kStatusSpan || kRowNumbers[place] == kNoRow) return {};
+  return kStatusRows[kRowNumbers[place]].line;
+}
+
+char* put(char* out, Bytes text) {
+  if (!text.empty()) std::memcpy(out, text.data(), text.size());
+  return out + text.size();
+}
+
+char* put_status_line(char* out, uint16_t status) {
+  const Bytes known = known_status_line(status);
+  if (!known.empty()) return put(out, known);
+  MR_CHECK(status >= 100 && status <= 999);
+  out = put(out, kVersion);
+  out += write_decimal(status, out);
+  return put(out, " \r\n");  // the SP stays without a reason; RFC 9112 4
+}
+
+char* put_two_digits(char* out, int64_t value) {
+  out[0] = static_cast<char>('0' + value / 10);
+  out[1] = static_cast<char>('0' + value % 10);
+  return out + 2;
+}
+
+struct Day {
+  int64_t year;
+  size_t month;  // 0 to 11
+  int64_t day;   // 1 to 31
+};
+
+bool is_leap_year(int64_t year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
+
+// Counts years and months off. Runs once a second, so plain beats fast.
+Day day_of(int64_t days_since_1970) {
+  constexpr std::array<int64_t, 12> kMonthDays = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  int64_t left = days_since_1970;
+  int64_t year = 1970;
+  for (int64_t length = 365; left >= length; length = is_leap_year(year) ? 366 : 365) {
+    left -= length;
+    year++;
+  }
+  size_t month = 0;
+  while (true) {
+    const int64_t length = kMonthDays[month] + (month == 1 && is_leap_year(year) ? 1 : 0);
+    if (left < length) return {year, month, left + 1};
+    left -= length;
+    month++;
+  }
+}
+
+// IMF-fixdate; RFC 9110 5.6.7.
+char* put_date_line(char* out, UnixSeconds now) {
+  constexpr std::array<Bytes, 7> kWeekdays = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
+  constexpr std::array<Bytes, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                             "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  const int64_t days = now / 86400;
+  const int64_t second = now % 86400;
+  const Day day = day_of(days);
+  out = put(out, "Date: ");
+  out = put(out, kWeekdays[static_cast<size_t>(days % 7)]);
+  out = put(out, ", ");
+  out = put_two_digits(out, day.day);
+  *out++ = ' ';
+  out = put(out, kMonths[day.month]);
+  *out++ = ' ';
+  out = put_two_digits(out, day.year / 100);
+  out = put_two_digits(out, day.year % 100);
+  *out++ = ' ';
+  out = put_two_digits(out, second / 3600);
+  *out++ = ':';
+  out = put_two_digits(out, second / 60 % 60);
+  *out++ = ':';
+  out = put_two_digits(out, second % 60);
+  return put(out, " GMT\r\n");
+}
+
+}  // namespace
+
+Bytes reason_phrase(uint16_t status) {
+  Bytes line = known_status_line(status);
+  if (line.empty()) return {};
+  return line.substr(kBeforeReason, line.size() - kBeforeReason - kLineEnd.size());
+}
+
+Bytes DateLine::at(UnixSeconds now) {
+  constexpr UnixSeconds kLastSecondOf9999 = 253402300799;
+  now = std::clamp<UnixSeconds>(now, 0, kLastSecondOf9999);
+  if (now != made_at_) {
+    length_ = static_cast<size_t>(put_date_line(text_, now) - text_);
+    made_at_ = now;
+  }
+  return Bytes(text_, length_);
+}
+
+size_t response_head_size_max(const ResponseHead& head) {
+  return kStatusLineBytesMax + head.date_line.size() + head.header_lines.size() +
+         kContentLength.size() + kDecimalBytesMax + kLineEnd.size() + kKeepAlive.size() +
+         kLineEnd.size();
+}
+
+size_t write_response_head(const ResponseHead& head, char* out) {
+  char* at = put_status_line(out, head.status);
+  at = put(at, head.date_line);
+  at = put(at, head.header_lines);
+  if (head.content_length) {
+    at = put(at, kContentLength);
+    at += write_decimal(head.length, at);
+    at = put(at, kLineEnd);
+  }
+  if (head.close) {
+    at = put(at, kClose);
+  } else if (head.keep_alive) {
+    at = put(at, kKeepAlive);
+  }
+  at = put(at, kLineEnd);
+  return static_cast<size_t>(at - out);
+}
+
+}  // namespace millrace::http1

@@ -1,0 +1,583 @@
+#include "core/proto/http1/session.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <new>
+
+#include "core/model/request_event.h"
+#include "core/proto/http1/head.h"
+
+namespace millrace::http1 {
+namespace {
+
+constexpr size_t kFirstBodyBytes = 16 * 1024;
+
+HeadLimits head_limits(const Limits& limits) {
+  return {static_cast<size_t>(limits.header_bytes_max), static_cast<size_t>(limits.header_count_max),
+          static_cast<size_t>(limits.request_line_bytes_max)};
+}
+
+bool is_native(const Route& route) { return route.kind != RouteKind::Handler; }
+
+}  // namespace
+
+std::unique_ptr<Session> make_session() { return std::make_unique<Http1Session>(); }
+
+// --- bytes in ---
+
+size_t Http1Session::receive(MutableBytes unread, Sink& sink) {
+  if (!started_) {
+    started_ = true;
+    waiting_since_ = sink.now();
+  }
+  held_back_ = false;
+  in_receive_ = true;
+  size_t consumed = 0;
+  while (phase_ != Phase::Dead && step(unread.subspan(consumed), consumed, sink)) {
+  }
+  in_receive_ = false;
+  if (phase_ == Phase::Dead) return unread.size();
+  end_if_over(sink);
+  arm(sink);
+  return phase_ == Phase::Dead ? unread.size() : consumed;
+}
+
+// One piece of progress; false when there is none without more bytes or room.
+bool Http1Session::step(MutableBytes unread, size_t& consumed, Sink& sink) {
+  switch (phase_) {
+    case Phase::Head:
+      return step_head(unread, consumed, sink);
+    case Phase::Sized:
+      return step_sized(unread, consumed, sink);
+    case Phase::Chunked:
+      return step_chunked(unread, consumed, sink);
+    case Phase::Trailers:
+      return step_trailers(unread, consumed, sink);
+    case Phase::Complete:
+      return body_complete(sink);
+    case Phase::Dead:
+      break;
+  }
+  return false;
+}
+
+bool Http1Session::has_room(Sink& sink) const {
+  const Limits& limits = sink.limits();
+  return answers_.size() < static_cast<size_t>(limits.pipeline_max) &&
+         sink.buffered() + answers_.held_bytes() < static_cast<size_t>(limits.buffered_bytes_max);
+}
+
+bool Http1Session::step_head(MutableBytes unread, size_t& consumed, Sink& sink) {
+  if (last_request_) {
+    phase_ = Phase::Dead;  // what follows a Connection: close is not ours to read
+    return false;
+  }
+  if (unread.empty()) return false;
+  if (!has_room(sink)) {
+    held_back_ = true;
+    sink.pause();
+    return false;
+  }
+  if (!sink.can_open_exchange()) {
+    held_back_ = true;
+    return false;
+  }
+  if (offered_ == 0) waiting_since_ = sink.now();
+  RequestHead head;
+  ErrorCode error = ErrorCode::None;
+  Bytes input(unread.data(), unread.size());
+  int parsed = parse_request_head(input, offered_, head_limits(sink.limits()), head,
+                                  sink.field_scratch(), error);
+  if (parsed == kNeedMore) {
+    offered_ = static_cast<uint32_t>(input.size());
+    return false;
+  }
+  offered_ = 0;
+  if (parsed == kBroken) {
+    refuse(error, sink);
+    return false;
+  }
+  size_t head_size = static_cast<size_t>(parsed);
+  consumed += head_size;
+  return begin_request(head, input.substr(head_size), consumed, sink);
+}
+
+bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& consumed, Sink& sink) {
+  requests_++;
+  RequestRules rules;
+  ErrorCode error = apply_rules(head, rules);
+  if (error != ErrorCode::None) {
+    refuse(error, sink);
+    return false;
+  }
+  RouteMatch match;
+  uint32_t path_length = 0;
+  Method method = method_of(head.method);
+  sink.match_route(method, head.method, head.target, match, path_length);
+  const Route& route = *match.route;
+
+  auto connection_max = static_cast<uint32_t>(sink.limits().requests_per_connection_max);
+  Answer answer;
+  answer.started = sink.now();
+  answer.is_head = method == Method::Head;
+  answer.http10 = head.minor_version == 0;
+  answer.keep_alive = rules.says_keep_alive;
+  answer.close = rules.close || (connection_max != 0 && requests_ >= connection_max);
+
+  auto size_max = static_cast<uint64_t>(route.body_bytes_max >= 0 ? route.body_bytes_max
+                                                                   : sink.limits().body_bytes_max);
+  error = judge_body(route, rules, method, size_max);
+  if (error != ErrorCode::None) {
+    refuse(error, sink);
+    return false;
+  }
+  bool has_body = rules.chunked || rules.length > 0;
+  if (is_native(route) && has_body && rules.expects_continue) {
+    // Answered before the body, which the client may or may not send now: nothing after it can be trusted.
+    answer.close = true;
+    last_request_ = true;
+    answer_natively(route, std::move(answer), sink);
+    return true;
+  }
+  last_request_ = answer.close;
+  if (!has_body && is_native(route)) {
+    answer_natively(route, std::move(answer), sink);
+    return true;
+  }
+  if (!rules.chunked && rules.length <= rest.size() && !is_native(route)) {
+    size_t length = static_cast<size_t>(rules.length);
+    hand_over(head, match, path_length, std::move(answer), rest.substr(0, length), sink);
+    consumed += length;
+    return true;
+  }
+  return begin_body(head, match, path_length, std::move(answer), rules, !rest.empty(), sink);
+}
+
+ErrorCode Http1Session::judge_body(const Route& route, const RequestRules& rules, Method method,
+                                   uint64_t size_max) const {
+  if (route.kind == RouteKind::Handler && route.body == BodyMode::Sized) {
+    bool usual = method == Method::Post || method == Method::Put || method == Method::Patch;
+    if (rules.chunked || (usual && !rules.has_length)) return ErrorCode::LengthRequired;
+  }
+  if (rules.length > size_max) return ErrorCode::BodyTooLarge;
+  if (route.kind == RouteKind::Handler && route.body == BodyMode::None &&
+      (rules.length > 0 || rules.chunked)) {
+    return ErrorCode::BodyTooLarge;
+  }
+  return ErrorCode::None;
+}
+
+// --- bodies ---
+
+bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
+                              Answer answer, const RequestRules& rules, bool body_is_here, Sink& sink) {
+  reading_ = std::make_unique<Reading>();
+  Reading& reading = *reading_;
+  reading.route = match.route;
+  reading.rules = rules;
+  reading.left = rules.length;
+  reading.size_max = static_cast<uint64_t>(match.route->body_bytes_max >= 0
+                                               ? match.route->body_bytes_max
+                                               : sink.limits().body_bytes_max);
+  reading.started = reading.progress = sink.now();
+  if (!is_native(*match.route)) {
+    RequestText text{head, match, path_length, sink.peer().view()};
+    reading.record = Blob::uninitialized(request_event_size(text));
+    auto* event = new (reading.record.data()) Event();
+    fill_request_event(text, *event);
+  }
+  reading.answer = std::move(answer);
+  phase_ = rules.chunked ? Phase::Chunked : Phase::Sized;
+  // RFC 9110 10.1.1: no 100 when some of the body is here already.
+  reading.waits_for_continue = rules.expects_continue && !body_is_here;
+  send_continue(sink);
+  return true;
+}
+
+// A 100 goes out when it is this request's turn to write; before that the client would take it for another answer.
+void Http1Session::send_continue(Sink& sink) {
+  if (reading_ == nullptr || !reading_->waits_for_continue || !answers_.is_empty()) return;
+  reading_->waits_for_continue = false;
+  reading_->started = reading_->progress = sink.now();
+  sink.count_response(100);
+  sink.write("HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+bool Http1Session::step_sized(MutableBytes unread, size_t& consumed, Sink& sink) {
+  Reading& reading = *reading_;
+  if (unread.empty() && reading.left > 0) return false;
+  size_t part = static_cast<size_t>(std::min<uint64_t>(reading.left, unread.size()));
+  keep(Bytes(unread.data(), part));
+  reading.left -= part;
+  consumed += part;
+  body_arrived(part, sink);
+  if (phase_ == Phase::Dead) return false;
+  if (reading.left > 0) return false;
+  return body_complete(sink);
+}
+
+bool Http1Session::step_chunked(MutableBytes unread, size_t& consumed, Sink& sink) {
+  if (unread.empty()) return false;
+  Reading& reading = *reading_;
+  auto extensions_max = static_cast<uint64_t>(sink.limits().chunk_extension_bytes_max);
+  ChunkDecoder::Step step = reading.decoder.decode(unread, reading.size_max, extensions_max);
+  if (step.state == ChunkDecoder::State::Broken) {
+    refuse(step.error, sink);
+    return false;
+  }
+  keep(Bytes(unread.data(), step.produced));
+  consumed += step.consumed;
+  body_arrived(step.consumed, sink);
+  if (phase_ == Phase::Dead) return false;
+  if (step.state != ChunkDecoder::State::Trailers) return false;
+  phase_ = Phase::Trailers;
+  offered_ = 0;
+  return true;
+}
+
+bool Http1Session::step_trailers(MutableBytes unread, size_t& consumed, Sink& sink) {
+  if (unread.empty()) return false;
+  const Limits& limits = sink.limits();
+  HeadLimits bounds{static_cast<size_t>(limits.trailer_bytes_max) + 2,
+                    static_cast<size_t>(limits.header_count_max), 0};
+  HeaderField* fields = sink.field_scratch();
+  uint32_t count = 0;
+  ErrorCode error = ErrorCode::None;
+  int parsed = parse_fields(Bytes(unread.data(), unread.size()), offered_, bounds, fields, count, error);
+  if (parsed == kNeedMore) {
+    if (unread.size() > offered_) body_arrived(unread.size() - offered_, sink);
+    offered_ = static_cast<uint32_t>(unread.size());
+    return false;
+  }
+  offered_ = 0;
+  bool broken = parsed == kBroken;
+  for (uint32_t i = 0; !broken && i < count; i++) broken = is_forbidden_trailer(fields[i].name);
+  if (broken) {
+    refuse(error == ErrorCode::HeadersTooLarge ? error : ErrorCode::BadTrailer, sink);
+    return false;
+  }
+  consumed += static_cast<size_t>(parsed);
+  return body_complete(sink);
+}
+
+void Http1Session::keep(Bytes bytes) {
+  Reading& reading = *reading_;
+  uint64_t size = reading.size + bytes.size();
+  if (!is_native(*reading.route) && !bytes.empty()) {
+    if (reading.body.size() < size) {
+      // Grows with what has come, never with what was announced.
+      uint64_t room = std::max<uint64_t>({size, reading.body.size() * 2, kFirstBodyBytes});
+      if (reading.rules.has_length) room = std::min(room, reading.rules.length);
+      reading.body.grow(static_cast<size_t>(std::max(room, size)));
+    }
+    std::memcpy(reading.body.data() + reading.size, bytes.data(), bytes.size());
+  }
+  reading.size = size;
+}
+
+// Judges the pace of a body: bytes have come, of the coding too.
+void Http1Session::body_arrived(size_t bytes, Sink& sink) {
+  if (bytes == 0) return;
+  Reading& reading = *reading_;
+  reading.waits_for_continue = false;
+  reading.progress = sink.now();
+  const Limits& limits = sink.limits();
+  Milliseconds spent = reading.progress - reading.started;
+  Milliseconds grace = std::max<Milliseconds>(limits.receive_timeout, 1000);
+  if (limits.receive_rate_min == 0 || spent <= grace) return;
+  if (static_cast<int64_t>(reading.size) * 1000 >= limits.receive_rate_min * spent) return;
+  if (phase_ == Phase::Sized && reading.left == 0) return;
+  refuse(ErrorCode::ReceiveTimeout, sink, CloseCause::TimedOut);
+}
+
+bool Http1Session::body_complete(Sink& sink) {
+  Reading& reading = *reading_;
+  if (is_native(*reading.route)) {
+    answer_natively(*reading.route, std::move(reading.answer), sink);
+  } else if (sink.can_open_exchange()) {
+    hand_over_read(sink);
+  } else {
+    held_back_ = true;
+    phase_ = Phase::Complete;
+    return false;
+  }
+  if (phase_ == Phase::Dead) return false;
+  reading_ = nullptr;
+  phase_ = Phase::Head;
+  waiting_since_ = sink.now();
+  return true;
+}
+
+// --- to JavaScript ---
+
+void Http1Session::hand_over(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
+                             Answer answer, Bytes body, Sink& sink) {
+  answer.id = sink.open_exchange();
+  RequestText text{head, match, path_length, sink.peer().view()};
+  size_t size = request_event_size(text);
+  bool is_inline = body.size() <= kInlineBodyMax;
+  Event* event = sink.begin_event(answer.id, size + (is_inline ? body.size() : 0));
+  MR_CHECK(event != nullptr);
+  char* out = fill_request_event(text, *event);
+  event->body_length = static_cast<uint32_t>(body.size());
+  if (is_inline) {
+    if (!body.empty()) std::memcpy(out, body.data(), body.size());
+  } else {
+    event->flags |= kEventBodyIsBlob;
+    event->blob = reinterpret_cast<uint64_t>(Blob::copy(body).release());
+  }
+  event->exchange = answer.id;
+  if (answer.is_head) event->flags |= kEventHead;
+  event->peer_port = sink.peer().port;
+  event->listener = sink.listener();
+  event->queued_at = static_cast<uint32_t>(sink.now());
+  event->head_a = sink.connection_index();
+  sink.end_event(event);
+  answers_.push(std::move(answer));
+}
+
+void Http1Session::hand_over_read(Sink& sink) {
+  Reading& reading = *reading_;
+  size_t size = reading.record.size();
+  bool is_inline = reading.size <= kInlineBodyMax;
+  ExchangeId id = sink.open_exchange();
+  Event* event = sink.begin_event(id, size + (is_inline ? static_cast<size_t>(reading.size) : 0));
+  MR_CHECK(event != nullptr);
+  uint32_t record_size = event->size;
+  std::memcpy(static_cast<void*>(event), reading.record.data(), size);
+  event->size = record_size;
+  event->body_length = static_cast<uint32_t>(reading.size);
+  if (is_inline) {
+    char* out = reinterpret_cast<char*>(event) + size;
+    if (reading.size > 0) std::memcpy(out, reading.body.data(), static_cast<size_t>(reading.size));
+  } else {
+    event->flags |= kEventBodyIsBlob;
+    event->blob = reinterpret_cast<uint64_t>(reading.body.release());
+  }
+  event->exchange = id;
+  if (reading.answer.is_head) event->flags |= kEventHead;
+  event->peer_port = sink.peer().port;
+  event->listener = sink.listener();
+  event->queued_at = static_cast<uint32_t>(sink.now());
+  event->head_a = sink.connection_index();
+  sink.end_event(event);
+  reading.answer.id = id;
+  reading.answer.started = sink.now();
+  answers_.push(std::move(reading.answer));
+}
+
+// --- answers ---
+
+void Http1Session::answer_natively(const Route& route, Answer answer, Sink& sink) {
+  Response response;
+  response.status = route.status;
+  response.header_lines = route.headers;
+  response.body = route.content;
+  response.body_is_static = true;
+  switch (route.kind) {
+    case RouteKind::Ready:
+      if (!sink.draining()) break;
+      response.status = 503;
+      response.body = "draining\n";
+      break;
+    case RouteKind::NotFound:
+      response.status = 404;
+      response.header_lines = "Content-Type: text/plain;charset=utf-8\r\n";
+      response.body = "Not Found\n";
+      break;
+    case RouteKind::MethodNotAllowed:
+      response.status = 405;
+      response.body = "Method Not Allowed\n";
+      break;
+    case RouteKind::Options:
+      response.status = 204;
+      response.body = {};
+      break;
+    default:
+      break;
+  }
+  Answer& pushed = answers_.push(std::move(answer));
+  bool close = pushed.close || (sink.draining() && answers_.size() == 1);
+  answers_.encode(pushed, std::move(response), close, sink);
+  if (close) last_request_ = true;
+  advance(sink);
+}
+
+void Http1Session::command(const Command& command, Sink& sink) {
+  Response response;
+  const char* bytes = reinterpret_cast<const char*>(&command) + sizeof(Command);
+  response.header_lines = Bytes(bytes, command.header_length);
+  if ((command.flags & kCommandBodyIsBlob) != 0) {
+    response.blob = Blob::adopt(reinterpret_cast<char*>(command.blob), command.body_length);
+    response.body = response.blob.bytes();
+  } else {
+    response.body = Bytes(bytes + command.header_length, command.body_length);
+  }
+  Answer* answer = answers_.find(command.exchange);
+  MR_CHECK(answer != nullptr);  // the loop's exchange table led here
+  if (static_cast<CommandKind>(command.kind) == CommandKind::Informational) {
+    return answers_.encode_informational(*answer, command.status, response.header_lines, sink);
+  }
+  response.status = command.status;
+  response.flags = command.flags;
+  sink.close_exchange(answer->id, true);
+  bool close = answer->close || (command.flags & kCommandClose) != 0 || is_last(*answer, sink);
+  answers_.encode(*answer, std::move(response), close, sink);
+  advance(sink);
+  arm(sink);
+}
+
+// The connection ends behind this answer when the server is stopping, or the peer has sent all and nothing follows.
+bool Http1Session::is_last(const Answer& answer, Sink& sink) const {
+  if (phase_ != Phase::Head || offered_ > 0 || held_back_) return false;
+  return (peer_closed_ || sink.draining()) && answers_.is_back(answer);
+}
+
+// Writes what is in order; ends the connection behind an answer that closes it.
+void Http1Session::advance(Sink& sink) {
+  bool closed = false;
+  CloseCause cause = CloseCause::CloseCalled;
+  bool moved = false;
+  while (answers_.advance(sink, closed, cause)) {
+    moved = true;
+    if (closed) return end(cause, sink);
+  }
+  if (!moved) return;
+  if (answers_.is_empty()) {
+    if (phase_ == Phase::Head && offered_ == 0) waiting_since_ = sink.now();
+    send_continue(sink);
+  }
+  if (held_back_ && has_room(sink)) sink.resume();
+  end_if_over(sink);
+}
+
+void Http1Session::end(CloseCause cause, Sink& sink) {
+  phase_ = Phase::Dead;
+  reading_ = nullptr;
+  gone(sink);
+  sink.finish(cause);
+}
+
+// Nothing owed in either direction and nothing more to come.
+void Http1Session::end_if_over(Sink& sink) {
+  if (phase_ == Phase::Dead || held_back_ || in_receive_) return;
+  if (peer_closed_ && (phase_ != Phase::Head || offered_ > 0)) {
+    return refuse(ErrorCode::Incomplete, sink, CloseCause::ClosedByClient);
+  }
+  if (!answers_.is_empty() || phase_ != Phase::Head || offered_ > 0) return;
+  if (peer_closed_) return end(CloseCause::ClosedByClient, sink);
+  // A connection that came while draining still gets its first request answered.
+  if (sink.draining() && requests_ > 0) end(CloseCause::Drained, sink);
+}
+
+void Http1Session::refuse(ErrorCode code, Sink& sink, CloseCause cause) {
+  phase_ = Phase::Dead;
+  reading_ = nullptr;
+  offered_ = 0;
+  last_request_ = true;
+  sink.count_refusal(code);
+  char text[256];
+  int length = std::snprintf(text, sizeof(text), "%s: %s\n", error_code_name(code), error_code_sentence(code));
+  Response response;
+  response.status = error_code_status(code);
+  response.header_lines = "Content-Type: text/plain;charset=utf-8\r\n";
+  response.body = Bytes(text, std::min(static_cast<size_t>(length), sizeof(text) - 1));
+  Answer answer;
+  answer.cause = cause;
+  Answer& pushed = answers_.push(std::move(answer));
+  answers_.encode(pushed, std::move(response), true, sink);
+  advance(sink);
+}
+
+// --- the rest of its life ---
+
+void Http1Session::peer_closed(Sink& sink) {
+  peer_closed_ = true;
+  for (size_t i = 0; i < answers_.size(); i++) {
+    if (answers_[i].id.is_valid() && !answers_[i].done) sink.notify(answers_[i].id, EventKind::PeerClosed);
+  }
+  end_if_over(sink);
+  if (phase_ != Phase::Dead) arm(sink);
+}
+
+void Http1Session::flushed(Sink& sink) {
+  if (held_back_ && phase_ != Phase::Dead && has_room(sink)) sink.resume();
+}
+
+void Http1Session::drain(Sink& sink) {
+  bool idle = phase_ == Phase::Head && offered_ == 0 && answers_.is_empty() && !held_back_;
+  if (idle) end(CloseCause::Drained, sink);
+}
+
+void Http1Session::gone(Sink& sink) {
+  for (size_t i = 0; i < answers_.size(); i++) {
+    Answer& answer = answers_[i];
+    if (!answer.id.is_valid() || answer.done) continue;
+    answer.done = true;
+    sink.close_exchange(answer.id, false);
+  }
+  phase_ = Phase::Dead;
+}
+
+// --- deadlines: each covers what the peer owes, but the handler's, which is off by default ---
+
+void Http1Session::arm(Sink& sink) {
+  if (phase_ == Phase::Dead && answers_.is_empty()) return;
+  const Limits& limits = sink.limits();
+  Milliseconds at = kNever;
+  auto sooner = [&at](Milliseconds from, int64_t timeout) {
+    if (timeout == 0) return;
+    if (at == kNever || from + timeout < at) at = from + timeout;
+  };
+  bool held = held_back_ || phase_ == Phase::Dead;
+  if (!held && phase_ == Phase::Head && offered_ > 0) {
+    sooner(waiting_since_, limits.headers_timeout);
+  } else if (!held && phase_ == Phase::Head && answers_.is_empty()) {
+    sooner(waiting_since_, requests_ == 0 ? limits.headers_timeout : limits.keep_alive_timeout);
+  } else if (!held && reading_ != nullptr && phase_ != Phase::Complete && !reading_->waits_for_continue) {
+    sooner(reading_->progress, limits.receive_timeout);
+  }
+  if (!answers_.is_empty() && !answers_.front().done) {
+    sooner(answers_.front().started, limits.handler_timeout);
+  }
+  sink.set_deadline(at);
+}
+
+void Http1Session::deadline(Sink& sink) {
+  const Limits& limits = sink.limits();
+  if (!answers_.is_empty() && !answers_.front().done && limits.handler_timeout != 0 &&
+      sink.now() >= answers_.front().started + limits.handler_timeout) {
+    return handler_late(sink);
+  }
+  if (phase_ == Phase::Head && offered_ > 0) {
+    if (sink.now() < waiting_since_ + limits.headers_timeout) return arm(sink);
+    return refuse(ErrorCode::HeadersTimeout, sink, CloseCause::TimedOut);
+  }
+  if (phase_ == Phase::Head && answers_.is_empty()) {
+    int64_t timeout = requests_ == 0 ? limits.headers_timeout : limits.keep_alive_timeout;
+    if (sink.now() < waiting_since_ + timeout) return arm(sink);
+    sink.count_idle_timeout();
+    return end(CloseCause::TimedOut, sink);
+  }
+  if (reading_ != nullptr && phase_ != Phase::Complete) {
+    if (sink.now() < reading_->progress + limits.receive_timeout) return arm(sink);
+    return refuse(ErrorCode::ReceiveTimeout, sink, CloseCause::TimedOut);
+  }
+  arm(sink);
+}
+
+void Http1Session::handler_late(Sink& sink) {
+  Answer& answer = answers_.front();
+  sink.count_refusal(ErrorCode::HandlerTimeout);
+  sink.close_exchange(answer.id, false);
+  answer.cause = CloseCause::TimedOut;
+  Response response;
+  response.status = error_code_status(ErrorCode::HandlerTimeout);
+  response.header_lines = "Content-Type: text/plain;charset=utf-8\r\n";
+  response.body = "Service Unavailable\n";
+  answers_.encode(answer, std::move(response), true, sink);
+  advance(sink);
+}
+
+}  // namespace millrace::http1

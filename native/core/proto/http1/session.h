@@ -1,0 +1,92 @@
+// HTTP/1 session: keep-alive, pipelining order, bodies, expect, limits, deadlines (RFC 9112).
+// Pure: bytes and commands in, bytes and events out. Owned by: loop thread.
+#pragma once
+
+#include <memory>
+
+#include "core/proto/http1/answers.h"
+#include "core/proto/http1/chunked.h"
+#include "core/proto/http1/rules.h"
+#include "core/proto/session.h"
+
+namespace millrace::http1 {
+
+[[nodiscard]] std::unique_ptr<Session> make_session();
+
+class Http1Session final : public Session {
+ public:
+  [[nodiscard]] size_t receive(MutableBytes unread, Sink& sink) override;
+  void command(const Command& command, Sink& sink) override;
+  void peer_closed(Sink& sink) override;
+  void deadline(Sink& sink) override;
+  void flushed(Sink& sink) override;
+  void drain(Sink& sink) override;
+  void gone(Sink& sink) override;
+
+ private:
+  enum class Phase : uint8_t {
+    Head,
+    Sized,     // a body of known length
+    Chunked,
+    Trailers,
+    Complete,  // the body is there, the lane had no room
+    Dead,      // after a refusal or the last request: whatever comes is dropped, never parsed
+  };
+
+  // The request whose body is being read. Small, because idle connections carry it too.
+  struct Reading {
+    const Route* route = nullptr;
+    Blob record;          // the event, ready but for the body
+    Blob body;
+    uint64_t size = 0;    // of the body so far
+    uint64_t left = 0;    // Sized
+    uint64_t size_max = 0;
+    Milliseconds started = 0;
+    Milliseconds progress = 0;
+    ChunkDecoder decoder;
+    RequestRules rules;
+    Answer answer;
+    bool waits_for_continue = false;
+  };
+
+  bool step(MutableBytes unread, size_t& consumed, Sink& sink);
+  bool step_head(MutableBytes unread, size_t& consumed, Sink& sink);
+  bool step_sized(MutableBytes unread, size_t& consumed, Sink& sink);
+  bool step_chunked(MutableBytes unread, size_t& consumed, Sink& sink);
+  bool step_trailers(MutableBytes unread, size_t& consumed, Sink& sink);
+  bool begin_request(const RequestHead& head, Bytes rest, size_t& consumed, Sink& sink);
+  bool begin_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length, Answer answer,
+                  const RequestRules& rules, bool body_is_here, Sink& sink);
+  bool body_complete(Sink& sink);
+  void body_arrived(size_t bytes, Sink& sink);
+  void keep(Bytes bytes);
+  void hand_over(const RequestHead& head, const RouteMatch& match, uint32_t path_length, Answer answer,
+                 Bytes body, Sink& sink);
+  void hand_over_read(Sink& sink);
+  void answer_natively(const Route& route, Answer answer, Sink& sink);
+  [[nodiscard]] ErrorCode judge_body(const Route& route, const RequestRules& rules, Method method,
+                                     uint64_t size_max) const;
+  void refuse(ErrorCode code, Sink& sink, CloseCause cause = CloseCause::ProtocolViolated);
+  void advance(Sink& sink);
+  void end(CloseCause cause, Sink& sink);
+  void end_if_over(Sink& sink);
+  void send_continue(Sink& sink);
+  [[nodiscard]] bool is_last(const Answer& answer, Sink& sink) const;
+  [[nodiscard]] bool has_room(Sink& sink) const;
+  void arm(Sink& sink);
+  void handler_late(Sink& sink);
+
+  Phase phase_ = Phase::Head;
+  bool started_ = false;       // the first receive() has been
+  bool peer_closed_ = false;
+  bool last_request_ = false;  // no further request is parsed
+  bool held_back_ = false;     // unread bytes wait for room, not for the peer
+  bool in_receive_ = false;    // more bytes may be at hand: no verdict about the end yet
+  uint32_t offered_ = 0;       // bytes of an incomplete head seen so far
+  uint32_t requests_ = 0;
+  Milliseconds waiting_since_ = 0;  // for the first byte of a head; then: since that byte
+  Answers answers_;
+  std::unique_ptr<Reading> reading_;
+};
+
+}  // namespace millrace::http1

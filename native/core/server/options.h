@@ -1,0 +1,31 @@
+// ServerOptions: everything a server is started with. Plain values, validated by whoever fills them in.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/model/limits.h"
+#include "core/poll/listen.h"
+#include "core/route/router.h"
+
+namespace millrace {
+
+struct ListenerOptions {
+  ListenRequest request;
+  std::string protocol = "http";  // a name of protocols.h
+};
+
+struct ServerOptions {
+  uint32_t loops = 1;          // threads; with `is_inline` the one loop is run by the caller
+  bool is_inline = false;
+  const void* owner = nullptr; // who may not listen twice on one address; others of this process share it
+  Limits limits;
+  std::vector<ListenerOptions> listeners;
+  std::vector<RouteRow> routes;
+  std::optional<Route> fallback;
+  std::optional<Route> method_not_allowed;
+};
+
+}  // namespace millrace

@@ -1,0 +1,99 @@
+#include "core/server/server.h"
+
+#include <signal.h>
+
+#include <cstdio>
+
+namespace millrace {
+
+std::unique_ptr<Server> Server::open(ServerOptions options, OpenFailure& failure) {
+  std::unique_ptr<Server> server(new Server(std::move(options)));
+  if (!server->build_router(failure) || !server->bind(failure) || !server->make_loops(failure)) {
+    return nullptr;
+  }
+  return server;
+}
+
+Server::~Server() { stop(); }
+
+bool Server::build_router(OpenFailure& failure) {
+  for (size_t i = 0; i < options_.routes.size(); i++) {
+    failure.sentence = router_.add(std::move(options_.routes[i]));
+    if (failure.sentence.empty()) continue;
+    failure.route = static_cast<int>(i);
+    return false;
+  }
+  options_.routes.clear();
+  if (options_.fallback) router_.set_fallback(*options_.fallback);
+  if (options_.method_not_allowed) router_.set_method_not_allowed(*options_.method_not_allowed);
+  router_.seal();
+  return true;
+}
+
+bool Server::bind(OpenFailure& failure) {
+  for (size_t i = 0; i < options_.listeners.size(); i++) {
+    failure.listener = static_cast<int>(i);
+    Result<ListenerShare> share =
+        ListenerShare::acquire(options_.listeners[i].request, options_.owner);
+    failure.status = share.status();
+    if (!share.is_ok()) return false;
+    shares_.push_back(share.take());
+    Result<Address> address = listener_address(shares_.back().socket());
+    failure.status = address.status();
+    if (!address.is_ok()) return false;
+    addresses_.push_back(address.value());
+  }
+  failure.listener = -1;
+  return true;
+}
+
+bool Server::make_loops(OpenFailure& failure) {
+  uint32_t count = options_.is_inline ? 1 : options_.loops;
+  // Two loops on one socket of SO_REUSEPORT would not be balanced everywhere; one shared open socket is.
+  for (uint32_t i = 0; i < count; i++) {
+    Result<std::unique_ptr<Poller>> poller = make_poller();
+    failure.status = poller.status();
+    if (!poller.is_ok()) return false;
+    loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, count));
+    for (size_t id = 0; id < shares_.size(); id++) {
+      ProtocolMaker protocol = find_protocol(options_.listeners[id].protocol);
+      MR_CHECK(protocol != nullptr);
+      failure.status =
+          loops_.back()->listen(static_cast<ListenerId>(id), shares_[id].descriptor(), protocol);
+      if (!failure.status.is_ok()) return false;
+    }
+  }
+  return true;
+}
+
+void Server::start() {
+  if (options_.is_inline) return;
+  // Signals are the application's: ours are delivered to its threads.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  for (size_t i = 0; i < loops_.size(); i++) {
+    threads_.emplace_back([this, i] { run(*loops_[i], i); });
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Server::run(Loop& loop, size_t index) {
+  RoleScope role(loop_thread);
+  char name[16];
+  std::snprintf(name, sizeof(name), "millrace-io-%zu", index % 1000);
+  name_this_thread(name);
+  // Pairs with the release store in stop().
+  while (!stopping_.load(std::memory_order_acquire)) loop.poll(loop.work());
+}
+
+void Server::stop() {
+  stopping_.store(true, std::memory_order_release);
+  for (size_t i = 0; i < threads_.size(); i++) loops_[i]->poller().wake();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  shares_.clear();
+}
+
+}  // namespace millrace

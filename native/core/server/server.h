@@ -1,0 +1,60 @@
+// Server: the public C++ face. Binds, starts and joins threads, hands lanes out. The only file that makes threads.
+// Any thread may read stats(); everything else belongs to the thread that opened it.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/loop/loop.h"
+#include "core/server/listeners.h"
+#include "core/server/options.h"
+
+namespace millrace {
+
+// Why open() failed: which listener or route, and what the system said.
+struct OpenFailure {
+  Status status = Status::ok();
+  int listener = -1;
+  int route = -1;
+  std::string sentence;  // about the route
+};
+
+class Server final {
+ public:
+  // Null with `failure` filled in. Nothing is left behind then: another open() may try the same addresses.
+  [[nodiscard]] static std::unique_ptr<Server> open(ServerOptions options, OpenFailure& failure);
+  ~Server();  // stop()
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  [[nodiscard]] size_t loop_count() const { return loops_.size(); }
+  [[nodiscard]] Loop& loop(size_t index) { return *loops_[index]; }
+  [[nodiscard]] bool is_inline() const { return options_.is_inline; }
+  [[nodiscard]] const std::vector<Address>& addresses() const { return addresses_; }
+
+  // After the lanes' bells have been given their wake functions.
+  void start();
+  // Cuts everything and joins the threads. Afterwards no thread of ours runs and no bell is rung. Idempotent.
+  void stop();
+  void release_listeners() { shares_.clear(); }
+
+ private:
+  explicit Server(ServerOptions options) : options_(std::move(options)) {}
+  [[nodiscard]] bool build_router(OpenFailure& failure);
+  [[nodiscard]] bool bind(OpenFailure& failure);
+  [[nodiscard]] bool make_loops(OpenFailure& failure);
+  void run(Loop& loop, size_t index);
+
+  ServerOptions options_;
+  Router router_;
+  std::vector<ListenerShare> shares_;
+  std::vector<Address> addresses_;
+  std::vector<std::unique_ptr<Loop>> loops_;
+  std::vector<std::thread> threads_;
+  std::atomic<bool> stopping_{false};
+};
+
+}  // namespace millrace

@@ -1,0 +1,177 @@
+// What sim adds to the contract: windows, faults from a seed and time that is told to move. The
+// contract itself is tested in poll_test.cpp.
+#include "core/poll/sim.h"
+
+#include <cerrno>
+#include <string>
+
+#include "test/harness.h"
+
+namespace millrace {
+
+namespace {
+
+struct Opened {
+  SimPeer peer;
+  ConnectionId id;
+};
+
+Opened open(Sim& sim) {
+  SimPeer peer = sim.connect(0);
+  for (const Completion& one : sim.wait(0)) {
+    if (one.kind == CompletionKind::Accepted) return {peer, one.id};
+  }
+  EXPECT(false);
+  return {peer, {}};
+}
+
+TEST("time stands still until it is advanced") {
+  Sim sim;
+  Milliseconds started = sim.now();
+  UnixSeconds date = sim.wall_clock();
+  EXPECT(sim.wait(kNever).empty());
+  EXPECT(sim.wait(5000).empty());
+  EXPECT(sim.now() == started);
+  sim.advance(2500);
+  EXPECT(sim.now() == started + 2500);
+  EXPECT(sim.wall_clock() == date + 2);
+}
+
+TEST("a window takes what it may, and more when it opens") {
+  Sim sim;
+  EXPECT(sim.listen(0, Fd()).is_ok());
+  Opened one = open(sim);
+  sim.limit_window(one.peer, 3);
+  Bytes parts[] = {"ab", "cdef"};
+  EXPECT(sim.send(one.id, parts) == SendResult::Pending);
+  EXPECT(sim.read(one.peer) == "abc");
+  EXPECT(sim.read(one.peer).empty());
+  EXPECT(sim.wait(0).empty());
+  sim.limit_window(one.peer, 2);
+  std::span<const Completion> batch = sim.wait(0);
+  EXPECT(batch.size() == 1 && batch[0].kind == CompletionKind::Progressed);
+  sim.limit_window(one.peer, 1);
+  batch = sim.wait(0);
+  EXPECT(batch.size() == 1 && batch[0].kind == CompletionKind::Sent);
+  EXPECT(sim.read(one.peer) == "def");
+  Bytes more[] = {"g"};
+  EXPECT(sim.send(one.id, more) == SendResult::Pending);
+}
+
+TEST("bytes can be made to arrive one at a time") {
+  Sim sim;
+  EXPECT(sim.listen(0, Fd()).is_ok());
+  Opened one = open(sim);
+  sim.set_received_bytes_max(1);
+  sim.write(one.peer, "xyz");
+  sim.half_close(one.peer);
+  std::string got;
+  for (int i = 0; i < 3; i++) {
+    std::span<const Completion> batch = sim.wait(0);
+    EXPECT(batch.size() == 1 && batch[0].bytes.size() == 1);
+    got.append(batch[0].bytes.data(), batch[0].bytes.size());
+  }
+  EXPECT(got == "xyz");
+  std::span<const Completion> batch = sim.wait(0);
+  EXPECT(batch.size() == 1 && batch[0].kind == CompletionKind::PeerClosed);
+  sim.write(one.peer, "after the end");
+  EXPECT(sim.wait(0).empty());
+}
+
+TEST("a peer that left takes one more send and then the connection fails") {
+  Sim sim;
+  EXPECT(sim.listen(0, Fd()).is_ok());
+  Opened one = open(sim);
+  sim.close(one.peer);
+  std::span<const Completion> batch = sim.wait(0);
+  EXPECT(batch.size() == 1 && batch[0].kind == CompletionKind::PeerClosed);
+  Bytes parts[] = {"lost"};
+  EXPECT(sim.send(one.id, parts) == SendResult::Done);
+  EXPECT(sim.read(one.peer).empty());
+  batch = sim.wait(0);
+  EXPECT(batch.size() == 1 && batch[0].kind == CompletionKind::Failed);
+}
+
+TEST("closing with bytes unread is a reset for the peer") {
+  Sim sim;
+  EXPECT(sim.listen(0, Fd()).is_ok());
+  Opened one = open(sim);
+  sim.write(one.peer, "unread");
+  sim.close(one.id, false);
+  EXPECT(sim.saw_close(one.peer));
+  EXPECT(sim.saw_reset(one.peer));
+  EXPECT(sim.open_connections() == 0);
+}
+
+TEST("an accept can be made to fail, once, and goes on when resumed") {
+  Sim sim;
+  EXPECT(sim.listen(0, Fd()).is_ok());
+  sim.connect(0);
+  sim.connect(0);
+  sim.fail_next_accept(ENFILE);
+  std::span<const Completion> batch = sim.wait(0);
+  EXPECT(batch.size() == 1 && batch[0].kind == CompletionKind::AcceptFailed);
+  EXPECT(batch[0].error == ENFILE);
+  EXPECT(sim.wait(0).empty());
+  sim.resume_accepting();
+  EXPECT(sim.wait(0).size() == 2);
+  EXPECT(sim.open_connections() == 2);
+}
+
+TEST("who waits at a listener that goes away is refused") {
+  Sim sim;
+  EXPECT(sim.listen(0, Fd()).is_ok());
+  SimPeer peer = sim.connect(0);
+  sim.unlisten(0);
+  EXPECT(sim.wait(0).empty());
+  EXPECT(sim.saw_close(peer));
+}
+
+// Echoes for a while under faults; the log holds all that was seen, in order.
+std::string run_with_faults(const SimFaults& faults) {
+  Sim sim(faults);
+  EXPECT(sim.listen(0, Fd()).is_ok());
+  std::string log;
+  std::string expected;
+  std::string echoed;
+  std::string held[64];  // bytes of pending sends, by index
+  SimPeer peer = sim.connect(0);
+  for (int i = 0; i < 400; i++) {
+    if (i < 100) {
+      std::string text = "message " + std::to_string(i) + ";";
+      sim.write(peer, text);
+      expected += text;
+    }
+    for (const Completion& one : sim.wait(0)) {
+      log += std::to_string(static_cast<int>(one.kind)) + ":" + std::to_string(one.bytes.size());
+      log += " ";
+      if (one.kind == CompletionKind::AcceptFailed) sim.resume_accepting();
+      if (one.kind == CompletionKind::Failed) sim.close(one.id, false);
+      if (one.kind == CompletionKind::Sent) sim.resume_receiving(one.id);
+      if (one.kind != CompletionKind::Received) continue;
+      held[one.id.index].assign(one.bytes.data(), one.bytes.size());
+      Bytes parts[] = {held[one.id.index]};
+      if (sim.send(one.id, parts) == SendResult::Pending) sim.pause_receiving(one.id);
+    }
+    echoed += sim.read(peer);
+  }
+  if (faults.reset == 0) EXPECT(echoed == expected);
+  return log;
+}
+
+TEST("faults follow from the seed, and without resets every byte arrives in order") {
+  SimFaults faults = {.seed = 3, .short_read = 500, .short_write = 500, .accept_error = 500};
+  std::string log = run_with_faults(faults);
+  EXPECT(log == run_with_faults(faults));
+  EXPECT(log.find(std::to_string(static_cast<int>(CompletionKind::Progressed)) + ":") !=
+         std::string::npos);
+  faults.seed = 4;
+  EXPECT(log != run_with_faults(faults));
+  EXPECT(run_with_faults({}) == run_with_faults({}));
+  faults.reset = 20;
+  EXPECT(run_with_faults(faults) == run_with_faults(faults));
+}
+
+}  // namespace
+
+}  // namespace millrace

@@ -1,0 +1,62 @@
+// Which folder may import which, and which system headers belong to one folder, as data.
+// scripts/tidy.mjs checks it. A new row or entry here is a design change: ARCHITECTURE.md changes
+// in the same commit.
+
+// Longest prefix wins. A folder imports itself and what is named; a name ending in .h means that
+// one file.
+export const nativeLayers = {
+  "core/base": [],
+  "core/model": ["core/base"],
+  "core/poll": ["core/base", "core/model"],
+  "core/proto": ["core/base", "core/model", "core/proto/http1"],
+  "core/proto/http1": ["core/base", "core/model", "core/proto/session.h"],
+  "core/route": ["core/base", "core/model"],
+  "core/lane": ["core/base", "core/model"],
+  "core/loop": [
+    ...["core/base", "core/model", "core/poll", "core/proto", "core/route", "core/lane"],
+    "core/proto/http1/encoder.h", // the cached Date line
+  ],
+  "core/server": [
+    "core/base",
+    "core/model",
+    "core/poll/listen.h",
+    "core/route",
+    "core/lane",
+    "core/loop",
+  ],
+  addon: ["core/base", "core/model", "core/lane", "core/loop", "core/server"],
+  bench: ["core"],
+  test: ["core", "fuzz"],
+  fuzz: ["core", "test"],
+};
+
+// Headers that only these folders may include; "" means nobody.
+export const fences = [
+  { headers: /^(napi|node_api|js_native_api|uv)\.h$/, folders: ["addon"] },
+  {
+    headers:
+      /^(sys\/(epoll|event|eventfd|socket|uio|un|sendfile)|netinet\/\w+|arpa\/inet|netdb|poll)\.h$/,
+    folders: ["core/poll", "bench", "test"],
+  },
+  { headers: /^picohttpparser\.h$/, folders: ["core/proto/http1"] },
+  { headers: /^atomic$/, folders: ["core/base", "core/lane", "core/server", "bench", "test"] },
+  { headers: /^thread$/, folders: ["core/server", "bench", "test"] },
+  { headers: /^(mutex|shared_mutex|condition_variable)$/, folders: ["core/lane", "core/server"] },
+  { headers: /^(time\.h|ctime|chrono)$/, folders: ["core/poll", "bench", "test"] },
+  {
+    headers: /^(unistd|fcntl)\.h$/,
+    folders: ["core/base", "core/poll", "addon", "bench", "test", "fuzz"],
+  },
+  { headers: /^(iostream|regex|format|expected|coroutine|ranges|functional)$/, folders: [] },
+];
+
+// Files of src by what they import; "*" stands for everything below src.
+export const scriptLayers = {
+  "native/tables": [],
+  "native/lane": ["native/tables", "native/binding"],
+  "native/binding": ["errors"],
+  errors: ["native/tables"],
+};
+
+// Packages and modules that src may import from outside.
+export const scriptOutside = /^node:/;

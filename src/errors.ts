@@ -1,0 +1,81 @@
+// The one error class and its codes. The codes themselves come from native/core/model/errors.def.
+import { ERRORS, type ErrorCode } from "./native/tables.ts";
+
+export type { ErrorCode };
+
+/** What a {@link MillraceError} may be given besides code and message. */
+export interface MillraceErrorOptions {
+  /** The error underneath, when there is one. */
+  readonly cause?: unknown;
+  /** HTTP status to answer with when a handler lets the error escape; the code's own by default. */
+  readonly status?: number;
+}
+
+const BY_CODE: ReadonlyMap<string, (typeof ERRORS)[number]> = new Map(ERRORS.map((row) => [row.code, row]));
+
+/**
+ * Every error that millrace makes: a stable `code`, a message with the wrong value and the fix, and where to read on.
+ *
+ * @example
+ * ```ts
+ * import { MillraceError, serve } from "millrace";
+ * try {
+ *   await serve({ port: 80, handler: (_req, res) => void res.end("hi") });
+ * } catch (error) {
+ *   if (error instanceof MillraceError && error.code === "ERR_MILLRACE_ACCESS_DENIED") console.error(error.message);
+ * }
+ * ```
+ */
+export class MillraceError extends Error {
+  /** Stable name of what happened. */
+  readonly code: ErrorCode;
+  /** The HTTP status that fits, when one does. */
+  readonly status?: number;
+  /** Where this code is explained, relative to the package. */
+  readonly docs: string;
+
+  constructor(code: ErrorCode, message: string, options?: MillraceErrorOptions) {
+    super(message, options !== undefined && "cause" in options ? { cause: options.cause } : undefined);
+    this.code = code;
+    this.docs = docsOf(code);
+    const status = options?.status ?? BY_CODE.get(code)?.status ?? 0;
+    if (status !== 0) this.status = status;
+  }
+
+  override get name(): string {
+    return "MillraceError";
+  }
+}
+
+/** Where a code is explained, relative to the package. */
+export function docsOf(code: ErrorCode): string {
+  return `docs/errors.md#${code.toLowerCase()}`;
+}
+
+/** The table's sentence about a code. */
+export function sentenceOf(code: string): string {
+  return BY_CODE.get(code)?.text ?? "";
+}
+
+/**
+ * The 4xx status of an error that one of our readers made (a MillraceError, or a SyntaxError marked likewise), else 0.
+ * Everything else that escapes a handler is the application's own fault, so a 500.
+ */
+export function clientStatusOf(error: unknown): number {
+  if (!(error instanceof Error)) return 0;
+  const { code, status } = error as { readonly code?: unknown; readonly status?: unknown };
+  if (typeof code !== "string" || !BY_CODE.has(code) || typeof status !== "number") return 0;
+  return status >= 400 && status <= 499 ? status : 0;
+}
+
+/** A wrong value in a message: short, quoted when it is a string, never with its whole content. */
+export function show(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value);
+  if (value === null || value === undefined || typeof value === "number" || typeof value === "boolean") return `${value}`;
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "symbol") return value.toString();
+  if (typeof value === "function") return "a function";
+  if (Array.isArray(value)) return "an array";
+  const name: unknown = (value as { constructor?: { name?: unknown } }).constructor?.name;
+  return typeof name === "string" && name !== "" && name !== "Object" ? `an instance of ${name}` : "an object";
+}

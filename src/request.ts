@@ -1,0 +1,261 @@
+// The request as a raw handler sees it: owned, and lazy. Strings are made when asked for, then kept.
+import type { Address, Context, Req, Res } from "./api.ts";
+import { Body, type BodyOptions } from "./body.ts";
+import { MillraceError } from "./errors.ts";
+import { HeaderText } from "./headers.ts";
+import { EVENT_FLAG, METHODS } from "./native/tables.ts";
+import type { Service, Target } from "./service.ts";
+
+const NO_SPANS: readonly number[] = [];
+const COMPACT_FROM = 16_384;
+
+/** The one implementation of Req. Made by dispatch.ts, one per request event. */
+export class NativeReq implements Req {
+  readonly #service: Service;
+  readonly target: Target;
+  readonly #lengths: number; // event word 4: method number and length in the upper half
+  readonly #targetLength: number;
+  readonly #pathLength: number;
+  readonly #peer: number; // event word 9: port, address length
+  readonly #headerLength: number;
+  readonly #flags: number;
+  readonly #listener: number;
+  readonly #spans: readonly number[];
+  readonly #bytes: Uint8Array | undefined;
+  #text: string; // of the whole batch, until compact()
+  #at: number; // where our method begins in it
+  /** The other half; set once by its constructor. */
+  res: Res | undefined = undefined;
+  #isAborted = false;
+  #url: string | undefined = undefined;
+  #headers: HeaderText | undefined = undefined;
+  #params: Record<string, string> | undefined = undefined;
+  #query: URLSearchParams | undefined = undefined;
+  #body: Body | undefined = undefined;
+  #controller: AbortController | undefined = undefined;
+  #context: Context | undefined = undefined;
+
+  constructor(
+    service: Service, target: Target, text: string, at: number, lengths: number, targetLength: number, pathLength: number,
+    peer: number, headerLength: number, flags: number, listener: number, spans: readonly number[] | undefined, bytes: Uint8Array | undefined,
+  ) {
+    this.#service = service;
+    this.target = target;
+    this.#text = text;
+    this.#at = at;
+    this.#lengths = lengths;
+    this.#targetLength = targetLength;
+    this.#pathLength = pathLength;
+    this.#peer = peer;
+    this.#headerLength = headerLength;
+    this.#flags = flags;
+    this.#listener = listener;
+    this.#spans = spans ?? NO_SPANS;
+    this.#bytes = bytes;
+  }
+
+  get aborted(): boolean {
+    return this.#isAborted;
+  }
+
+  get contentLength(): number | undefined {
+    const value = this.headers.get("content-length");
+    return value === null ? undefined : Number(value);
+  }
+
+  get ctx(): Context {
+    return (this.#context ??= this.#service.makeContext(this, this.res as Res));
+  }
+
+  get headers(): HeaderText {
+    if (this.#headers !== undefined) return this.#headers;
+    const from = this.#peerAt() + ((this.#peer >>> 16) & 0xff);
+    // Cut out first: a search for an absent field must not run on into the other requests of the batch.
+    this.#headers = new HeaderText(this.#text.slice(from, from + this.#headerLength));
+    return this.#headers;
+  }
+
+  get httpVersion(): "1.0" | "1.1" {
+    return (this.#flags & EVENT_FLAG.http10) === 0 ? "1.1" : "1.0";
+  }
+
+  get ip(): string {
+    const from = this.#peerAt();
+    return this.#text.slice(from, from + ((this.#peer >>> 16) & 0xff));
+  }
+
+  /** Index of the listener that accepted the connection. */
+  get listener(): number {
+    return this.#listener;
+  }
+
+  get method(): string {
+    const number = (this.#lengths >>> 16) & 0xff;
+    if (number !== 0) return METHODS[number] as string;
+    return this.#text.slice(this.#at, this.#at + (this.#lengths >>> 24));
+  }
+
+  get params(): Record<string, string> {
+    return (this.#params ??= this.#readParams());
+  }
+
+  get path(): string {
+    const from = this.#targetAt();
+    const path = this.#text.slice(from, from + this.#pathLength);
+    return path.startsWith("/") ? path : pathOfAbsolute(path);
+  }
+
+  get query(): URLSearchParams {
+    return (this.#query ??= new URLSearchParams(this.search));
+  }
+
+  get remoteAddress(): Address {
+    const address = this.ip;
+    if (address === "") return { family: "unix", address, port: 0 };
+    return { family: address.includes(":") ? "IPv6" : "IPv4", address, port: this.#peer & 0xffff };
+  }
+
+  get search(): string {
+    const from = this.#targetAt();
+    return this.#text.slice(from + this.#pathLength, from + this.#targetLength);
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.aborted) this.#controller.abort(this.#abortReason());
+    }
+    return this.#controller.signal;
+  }
+
+  get url(): string {
+    const from = this.#targetAt();
+    return (this.#url ??= this.#text.slice(from, from + this.#targetLength));
+  }
+
+  /** The body for fetch.ts, which shares the "once" with us. */
+  get body(): Body {
+    return (this.#body ??= new Body(this.#bytes, this.where));
+  }
+
+  /** Whether the request came with at least one byte of body. */
+  get hasBody(): boolean {
+    return this.#bytes !== undefined;
+  }
+
+  /** For messages: "POST /users/:id". The pattern and not the path, because the path is the peer's. */
+  get where(): string {
+    return `${this.method} ${this.target.pattern}`;
+  }
+
+  bytes(options?: BodyOptions): Promise<Uint8Array> {
+    try {
+      return Promise.resolve(this.body.take(options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  form(options?: BodyOptions): Promise<URLSearchParams> {
+    try {
+      return Promise.resolve(this.body.form(this.headers.get("content-type"), options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  is(path: string): boolean {
+    if (this.#text.charCodeAt(this.#targetAt()) !== 0x2f) return this.path === path;
+    return path.length === this.#pathLength && this.#text.startsWith(path, this.#targetAt());
+  }
+
+  isMethod(method: string): boolean {
+    return method.length === this.#lengths >>> 24 && this.#text.startsWith(method, this.#at);
+  }
+
+  json<T = unknown>(options?: BodyOptions): Promise<T> {
+    try {
+      return Promise.resolve(this.body.json(options) as T);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  startsWith(prefix: string): boolean {
+    if (this.#text.charCodeAt(this.#targetAt()) !== 0x2f) return this.path.startsWith(prefix);
+    return prefix.length <= this.#pathLength && this.#text.startsWith(prefix, this.#targetAt());
+  }
+
+  text(options?: BodyOptions): Promise<string> {
+    try {
+      return Promise.resolve(this.body.text(options));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Lets go of the batch's text: called when the exchange outlives the batch, else one slow request keeps it all. */
+  compact(): void {
+    if (this.#text.length < COMPACT_FROM) return;
+    const length = this.#ownLength();
+    if (length * 2 >= this.#text.length) return;
+    // A slice would refer to the whole text; going through bytes really copies.
+    this.#text = Buffer.from(this.#text.slice(this.#at, this.#at + length), "latin1").toString("latin1");
+    this.#at = 0;
+    this.#headers = undefined;
+    this.#url = undefined;
+  }
+
+  /** The peer has left, or has sent its last byte; the response knows whether it can still be answered. */
+  peerLeft(): void {
+    if (this.#isAborted) return;
+    this.#isAborted = true;
+    this.#controller?.abort(this.#abortReason());
+  }
+
+  #abortReason(): MillraceError {
+    return new MillraceError("ERR_MILLRACE_ABORTED", `the peer of ${this.where} left before the response was complete`);
+  }
+
+  #targetAt(): number {
+    return this.#at + (this.#lengths >>> 24);
+  }
+
+  #peerAt(): number {
+    return this.#at + (this.#lengths >>> 24) + this.#targetLength;
+  }
+
+  #ownLength(): number {
+    return (this.#lengths >>> 24) + this.#targetLength + ((this.#peer >>> 16) & 0xff) + this.#headerLength;
+  }
+
+  #readParams(): Record<string, string> {
+    const from = this.#targetAt();
+    const names = this.target.params;
+    // No prototype: a parameter may be called "constructor".
+    const params: Record<string, string> = Object.create(null) as Record<string, string>;
+    for (let i = 0; i < names.length && i < this.#spans.length; i += 1) {
+      const span = this.#spans[i] as number;
+      const start = from + (span & 0xffff);
+      params[names[i] as string] = decoded(this.#text.slice(start, start + (span >>> 16)));
+    }
+    return params;
+  }
+}
+
+function decoded(text: string): string {
+  if (!text.includes("%")) return text;
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+// RFC 9112 3.2: "http://host/path" is what a client sends to a proxy, "*" belongs to OPTIONS.
+function pathOfAbsolute(target: string): string {
+  const authority = target.indexOf("://");
+  if (authority < 0) return target;
+  const slash = target.indexOf("/", authority + 3);
+  return slash < 0 ? "/" : target.slice(slash);
+}

@@ -1,0 +1,18 @@
+// How the TypeScript tests run: each file in a process of its own, so that a native crash ends one file only.
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const sanitized = Boolean(process.env["MILLRACE_SANITIZED"]);
+
+export default defineConfig({
+  resolve: {
+    alias: { millrace: fileURLToPath(new URL("src/index.ts", import.meta.url)) },
+  },
+  test: {
+    include: ["test/**/*.test.ts"],
+    pool: "forks",
+    maxWorkers: 2,
+    testTimeout: sanitized ? 60_000 : 20_000,
+    hookTimeout: sanitized ? 60_000 : 20_000,
+  },
+});
