@@ -1,4 +1,5 @@
-// How the TypeScript tests run: each file in a process of its own, so that a native crash ends one file only.
+// How the TypeScript tests run: each file in a process of its own, so that a native crash ends one
+// file only.
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 

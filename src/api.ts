@@ -164,7 +164,10 @@ export interface Context<P extends string = string> {
 }
 
 /** A standard handler: Request in, Response out. */
-export type FetchHandler<P extends string = string> = (request: Request, ctx: Context<P>) => MaybePromise<Response>;
+export type FetchHandler<P extends string = string> = (
+  request: Request,
+  ctx: Context<P>,
+) => MaybePromise<Response>;
 
 /** Makes the answer when a handler threw. Returning nothing leaves the default: the error's 4xx status, or 500. */
 export type ErrorHandler = (error: unknown, ctx: Context) => MaybePromise<Response | void>;
@@ -204,7 +207,9 @@ export interface Metrics {
   /** Responses by class. */
   readonly responses: Readonly<Record<"1xx" | "2xx" | "3xx" | "4xx" | "5xx", number>>;
   /** Connections or exchanges ended by a timeout, by its name in `timeouts`. */
-  readonly timeouts: Readonly<Record<"handler" | "headers" | "keepAlive" | "receive" | "write", number>>;
+  readonly timeouts: Readonly<
+    Record<"handler" | "headers" | "keepAlive" | "receive" | "write", number>
+  >;
 }
 
 /** A listening server. */

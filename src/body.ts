@@ -32,13 +32,24 @@ export class Body {
 
   /** The bytes, once. @throws {MillraceError} ERR_MILLRACE_BODY_USED, ERR_MILLRACE_BODY_TOO_LARGE */
   take(options: BodyOptions | undefined): Uint8Array {
-    if (this.#used) throw new MillraceError("ERR_MILLRACE_BODY_USED", `the body of ${this.#where} has been read already; keep the first result`);
+    if (this.#used)
+      throw new MillraceError(
+        "ERR_MILLRACE_BODY_USED",
+        `the body of ${this.#where} has been read already; keep the first result`,
+      );
     const bytes = this.#bytes ?? NOTHING;
     const limit = options?.limit;
     if (limit !== undefined) {
-      if (typeof limit !== "number" || !(limit >= 0)) throw new MillraceError("ERR_MILLRACE_INVALID_OPTION", `limit must be a number of bytes, got ${show(limit)}`);
+      if (typeof limit !== "number" || !(limit >= 0))
+        throw new MillraceError(
+          "ERR_MILLRACE_INVALID_OPTION",
+          `limit must be a number of bytes, got ${show(limit)}`,
+        );
       if (bytes.length > limit) {
-        throw new MillraceError("ERR_MILLRACE_BODY_TOO_LARGE", `the body of ${this.#where} has ${bytes.length} bytes, the limit given is ${limit}`);
+        throw new MillraceError(
+          "ERR_MILLRACE_BODY_TOO_LARGE",
+          `the body of ${this.#where} has ${bytes.length} bytes, the limit given is ${limit}`,
+        );
       }
     }
     this.#used = true;
@@ -72,7 +83,8 @@ export class Body {
   }
 
   form(contentType: string | null, options: BodyOptions | undefined): URLSearchParams {
-    const essence = contentType === null ? "" : (contentType.split(";", 1)[0] as string).trim().toLowerCase();
+    const essence =
+      contentType === null ? "" : (contentType.split(";", 1)[0] as string).trim().toLowerCase();
     if (essence !== "" && essence !== "application/x-www-form-urlencoded") {
       const message = `the body of ${this.#where} is ${show(essence)}, form() reads application/x-www-form-urlencoded`;
       throw new MillraceError("ERR_MILLRACE_BAD_REQUEST", message, { status: 415 });
@@ -89,15 +101,25 @@ export class Body {
 /** Gives a SyntaxError the code and status with which an escaping one is answered: 400, not 500. */
 export function markBadJson(cause: unknown, message: string): SyntaxError {
   const error = new SyntaxError(message, { cause });
-  return Object.assign(error, { code: "ERR_MILLRACE_BAD_JSON" as const, docs: docsOf("ERR_MILLRACE_BAD_JSON"), status: 400 });
+  return Object.assign(error, {
+    code: "ERR_MILLRACE_BAD_JSON" as const,
+    docs: docsOf("ERR_MILLRACE_BAD_JSON"),
+    status: 400,
+  });
 }
 
 /** What goes down to the native side, or a coded error. */
 export function checkedBody(body: unknown): string | Uint8Array | undefined {
   if (body === undefined || typeof body === "string" || body instanceof Uint8Array) return body;
   if (body instanceof ArrayBuffer) return new Uint8Array(body);
-  const hint = typeof body === "object" && body !== null && !ArrayBuffer.isView(body) ? "; res.json() sends objects" : "";
-  throw new MillraceError("ERR_MILLRACE_INVALID_BODY", `a body must be a string, Uint8Array or ArrayBuffer, got ${show(body)}${hint}`);
+  const hint =
+    typeof body === "object" && body !== null && !ArrayBuffer.isView(body)
+      ? "; res.json() sends objects"
+      : "";
+  throw new MillraceError(
+    "ERR_MILLRACE_INVALID_BODY",
+    `a body must be a string, Uint8Array or ArrayBuffer, got ${show(body)}${hint}`,
+  );
 }
 
 /** Bytes that `body` has on the wire. */

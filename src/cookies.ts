@@ -35,18 +35,28 @@ export function parseCookies(field: string | null): ReadonlyMap<string, string> 
     const name = pair.slice(0, equals).trim();
     if (name === "" || cookies.has(name)) continue;
     const value = pair.slice(equals + 1).trim();
-    cookies.set(name, decoded(value.length > 1 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value));
+    cookies.set(
+      name,
+      decoded(
+        value.length > 1 && value.startsWith('"') && value.endsWith('"')
+          ? value.slice(1, -1)
+          : value,
+      ),
+    );
   }
   return cookies;
 }
 
 /** A Set-Cookie value; `value` is percent-encoded, which `parseCookies` undoes. */
 export function cookieLine(name: string, value: string, options: CookieOptions = {}): string {
-  if (typeof name !== "string" || !TOKEN.test(name)) throw refused(name, `${show(name)} is not a cookie name`);
-  if (typeof value !== "string") throw refused(name, `its value must be a string, got ${show(value)}`);
+  if (typeof name !== "string" || !TOKEN.test(name))
+    throw refused(name, `${show(name)} is not a cookie name`);
+  if (typeof value !== "string")
+    throw refused(name, `its value must be a string, got ${show(value)}`);
   let line = `${name}=${encodeURIComponent(value)}`;
   if (options.maxAge !== undefined) {
-    if (!Number.isSafeInteger(options.maxAge)) throw refused(name, `maxAge must be whole seconds, got ${show(options.maxAge)}`);
+    if (!Number.isSafeInteger(options.maxAge))
+      throw refused(name, `maxAge must be whole seconds, got ${show(options.maxAge)}`);
     line += `; Max-Age=${options.maxAge}`;
   }
   if (options.expires !== undefined) {
@@ -59,12 +69,18 @@ export function cookieLine(name: string, value: string, options: CookieOptions =
   if (options.httpOnly === true) line += "; HttpOnly";
   if (options.sameSite !== undefined) {
     const word = SAME_SITE[options.sameSite];
-    if (word === undefined) throw refused(name, `sameSite must be "lax", "strict" or "none", got ${show(options.sameSite)}`);
-    if (word === "None" && options.secure !== true) throw refused(name, 'sameSite "none" needs secure: true, or browsers drop it');
+    if (word === undefined)
+      throw refused(
+        name,
+        `sameSite must be "lax", "strict" or "none", got ${show(options.sameSite)}`,
+      );
+    if (word === "None" && options.secure !== true)
+      throw refused(name, 'sameSite "none" needs secure: true, or browsers drop it');
     line += `; SameSite=${word}`;
   }
   if (options.partitioned === true) {
-    if (options.secure !== true) throw refused(name, "partitioned needs secure: true, or browsers drop it");
+    if (options.secure !== true)
+      throw refused(name, "partitioned needs secure: true, or browsers drop it");
     line += "; Partitioned";
   }
   return line;

@@ -11,7 +11,9 @@ export interface MillraceErrorOptions {
   readonly status?: number;
 }
 
-const BY_CODE: ReadonlyMap<string, (typeof ERRORS)[number]> = new Map(ERRORS.map((row) => [row.code, row]));
+const BY_CODE: ReadonlyMap<string, (typeof ERRORS)[number]> = new Map(
+  ERRORS.map((row) => [row.code, row]),
+);
 
 /**
  * Every error that millrace makes: a stable `code`, a message with the wrong value and the fix, and where to read on.
@@ -35,7 +37,10 @@ export class MillraceError extends Error {
   readonly docs: string;
 
   constructor(code: ErrorCode, message: string, options?: MillraceErrorOptions) {
-    super(message, options !== undefined && "cause" in options ? { cause: options.cause } : undefined);
+    super(
+      message,
+      options !== undefined && "cause" in options ? { cause: options.cause } : undefined,
+    );
     this.code = code;
     this.docs = docsOf(code);
     const status = options?.status ?? BY_CODE.get(code)?.status ?? 0;
@@ -70,12 +75,21 @@ export function clientStatusOf(error: unknown): number {
 
 /** A wrong value in a message: short, quoted when it is a string, never with its whole content. */
 export function show(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value);
-  if (value === null || value === undefined || typeof value === "number" || typeof value === "boolean") return `${value}`;
+  if (typeof value === "string")
+    return JSON.stringify(value.length > 80 ? `${value.slice(0, 77)}...` : value);
+  if (
+    value === null ||
+    value === undefined ||
+    typeof value === "number" ||
+    typeof value === "boolean"
+  )
+    return `${value}`;
   if (typeof value === "bigint") return `${value}n`;
   if (typeof value === "symbol") return value.toString();
   if (typeof value === "function") return "a function";
   if (Array.isArray(value)) return "an array";
   const name: unknown = (value as { constructor?: { name?: unknown } }).constructor?.name;
-  return typeof name === "string" && name !== "" && name !== "Object" ? `an instance of ${name}` : "an object";
+  return typeof name === "string" && name !== "" && name !== "Object"
+    ? `an instance of ${name}`
+    : "an object";
 }

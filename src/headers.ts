@@ -36,7 +36,9 @@ export class HeaderText implements ReadonlyHeaders {
     const from = at + needle.length;
     const end = head.indexOf("\n", from);
     const value = head.slice(from, end);
-    return head.indexOf(needle, end) < 0 ? value : this.getAll(name).join(needle === "\ncookie\0" ? "; " : ", ");
+    return head.indexOf(needle, end) < 0
+      ? value
+      : this.getAll(name).join(needle === "\ncookie\0" ? "; " : ", ");
   }
 
   getAll(name: string): string[] {

@@ -74,13 +74,17 @@ export class HeaderLines {
   /** Sets what `headers` has. */
   setAll(headers: HeadersInit): void {
     if (typeof headers !== "object" || headers === null) {
-      throw new MillraceError("ERR_MILLRACE_INVALID_HEADER", `headers must be an object, pairs or Headers, got ${show(headers)}`);
+      throw new MillraceError(
+        "ERR_MILLRACE_INVALID_HEADER",
+        `headers must be an object, pairs or Headers, got ${show(headers)}`,
+      );
     }
     if (Symbol.iterator in headers) {
       this.#setPairs(headers as Iterable<readonly [string, string]>);
       return;
     }
-    for (const name of Object.keys(headers)) this.set(name, (headers as Readonly<Record<string, string>>)[name] as string);
+    for (const name of Object.keys(headers))
+      this.set(name, (headers as Readonly<Record<string, string>>)[name] as string);
   }
 
   /** Takes over the fields of a standard Response. What only concerns the hop it came from is left behind. */
@@ -112,9 +116,15 @@ export class HeaderLines {
   #remove(field: FieldName): void {
     if (!this.#names.includes(field.mark)) return;
     const prefix = `${field.lower}:`;
-    const kept = this.text.split("\r\n").filter((line) => line !== "" && line.slice(0, prefix.length).toLowerCase() !== prefix);
+    const kept = this.text
+      .split("\r\n")
+      .filter((line) => line !== "" && line.slice(0, prefix.length).toLowerCase() !== prefix);
     this.text = kept.map((line) => `${line}\r\n`).join("");
-    this.#names = `\n${this.#names.split("\n").filter((each) => each !== "" && each !== field.lower).map((each) => `${each}\n`).join("")}`;
+    this.#names = `\n${this.#names
+      .split("\n")
+      .filter((each) => each !== "" && each !== field.lower)
+      .map((each) => `${each}\n`)
+      .join("")}`;
   }
 
   // True when the field is dealt with and gets no line. Framing is written natively, so that it cannot be wrong.
@@ -128,7 +138,8 @@ export class HeaderLines {
       case CONNECTION: {
         const option = text.toLowerCase();
         if (option === "close") this.flags |= COMMAND_FLAG.close;
-        else if (option !== "keep-alive") throw refused(name, text, 'only "close" and "keep-alive" can be asked for');
+        else if (option !== "keep-alive")
+          throw refused(name, text, 'only "close" and "keep-alive" can be asked for');
         return true;
       }
       case TRANSFER_ENCODING:
@@ -145,10 +156,17 @@ function fieldNameOf(name: string): FieldName {
   const known = names.get(name);
   if (known !== undefined) return known;
   if (typeof name !== "string" || !TOKEN.test(name)) {
-    throw new MillraceError("ERR_MILLRACE_INVALID_HEADER", `${show(name)} is not a header name; use letters, digits and - only`);
+    throw new MillraceError(
+      "ERR_MILLRACE_INVALID_HEADER",
+      `${show(name)} is not a header name; use letters, digits and - only`,
+    );
   }
   const lower = name.toLowerCase();
-  const field: FieldName = { lower, mark: `\n${lower}\n`, special: Object.hasOwn(SPECIAL, lower) ? (SPECIAL[lower] as number) : PLAIN };
+  const field: FieldName = {
+    lower,
+    mark: `\n${lower}\n`,
+    special: Object.hasOwn(SPECIAL, lower) ? (SPECIAL[lower] as number) : PLAIN,
+  };
   if (names.size < NAMES_MAX) names.set(name, field);
   return field;
 }
@@ -156,15 +174,25 @@ function fieldNameOf(name: string): FieldName {
 function checkedValue(name: string, value: unknown): string {
   const text = typeof value === "number" ? `${value}` : value;
   if (typeof text !== "string") {
-    throw new MillraceError("ERR_MILLRACE_INVALID_HEADER", `the value of header ${name} must be a string, got ${show(value)}`);
+    throw new MillraceError(
+      "ERR_MILLRACE_INVALID_HEADER",
+      `the value of header ${name} must be a string, got ${show(value)}`,
+    );
   }
   const bad = NOT_IN_VALUE.exec(text);
   if (bad === null) return text;
   const point = (text.codePointAt(bad.index) as number).toString(16).toUpperCase().padStart(4, "0");
-  const hint = "CR, LF, NUL, control characters and those above U+00FF cannot be sent; encode them (encodeURIComponent)";
-  throw new MillraceError("ERR_MILLRACE_INVALID_HEADER", `the value of header ${name} holds U+${point} at position ${bad.index}; ${hint}`);
+  const hint =
+    "CR, LF, NUL, control characters and those above U+00FF cannot be sent; encode them (encodeURIComponent)";
+  throw new MillraceError(
+    "ERR_MILLRACE_INVALID_HEADER",
+    `the value of header ${name} holds U+${point} at position ${bad.index}; ${hint}`,
+  );
 }
 
 function refused(name: string, value: string, why: string): MillraceError {
-  return new MillraceError("ERR_MILLRACE_INVALID_HEADER", `header ${name}: ${show(value)} cannot be sent: ${why}`);
+  return new MillraceError(
+    "ERR_MILLRACE_INVALID_HEADER",
+    `header ${name}: ${show(value)} cannot be sent: ${why}`,
+  );
 }

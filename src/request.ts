@@ -36,8 +36,19 @@ export class NativeReq implements Req {
   #context: Context | undefined = undefined;
 
   constructor(
-    service: Service, target: Target, text: string, at: number, lengths: number, targetLength: number, pathLength: number,
-    peer: number, headerLength: number, flags: number, listener: number, spans: readonly number[] | undefined, bytes: Uint8Array | undefined,
+    service: Service,
+    target: Target,
+    text: string,
+    at: number,
+    lengths: number,
+    targetLength: number,
+    pathLength: number,
+    peer: number,
+    headerLength: number,
+    flags: number,
+    listener: number,
+    spans: readonly number[] | undefined,
+    bytes: Uint8Array | undefined,
   ) {
     this.#service = service;
     this.target = target;
@@ -200,7 +211,9 @@ export class NativeReq implements Req {
     const length = this.#ownLength();
     if (length * 2 >= this.#text.length) return;
     // A slice would refer to the whole text; going through bytes really copies.
-    this.#text = Buffer.from(this.#text.slice(this.#at, this.#at + length), "latin1").toString("latin1");
+    this.#text = Buffer.from(this.#text.slice(this.#at, this.#at + length), "latin1").toString(
+      "latin1",
+    );
     this.#at = 0;
     this.#headers = undefined;
     this.#url = undefined;
@@ -214,7 +227,10 @@ export class NativeReq implements Req {
   }
 
   #abortReason(): MillraceError {
-    return new MillraceError("ERR_MILLRACE_ABORTED", `the peer of ${this.where} left before the response was complete`);
+    return new MillraceError(
+      "ERR_MILLRACE_ABORTED",
+      `the peer of ${this.where} left before the response was complete`,
+    );
   }
 
   #targetAt(): number {
@@ -226,7 +242,12 @@ export class NativeReq implements Req {
   }
 
   #ownLength(): number {
-    return (this.#lengths >>> 24) + this.#targetLength + ((this.#peer >>> 16) & 0xff) + this.#headerLength;
+    return (
+      (this.#lengths >>> 24) +
+      this.#targetLength +
+      ((this.#peer >>> 16) & 0xff) +
+      this.#headerLength
+    );
   }
 
   #readParams(): Record<string, string> {

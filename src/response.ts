@@ -29,7 +29,14 @@ export class NativeRes implements Res, OpenExchange {
   #isTracked = false;
   #isDetached = false;
 
-  constructor(service: Service, req: NativeReq, handle: number, generation: number, flags: number, scope: AsyncResource) {
+  constructor(
+    service: Service,
+    req: NativeReq,
+    handle: number,
+    generation: number,
+    flags: number,
+    scope: AsyncResource,
+  ) {
     this.#service = service;
     this.#handle = handle;
     this.#generation = generation;
@@ -97,7 +104,10 @@ export class NativeRes implements Res, OpenExchange {
 
   informational(status: number, headers?: HeadersInit): boolean {
     if (!Number.isInteger(status) || status < 100 || status > 199 || status === 101) {
-      throw new MillraceError("ERR_MILLRACE_INVALID_STATUS", `an informational status is 100 or 102 to 199, got ${show(status)}`);
+      throw new MillraceError(
+        "ERR_MILLRACE_INVALID_STATUS",
+        `an informational status is 100 or 102 to 199, got ${show(status)}`,
+      );
     }
     if (!this.#isWritable()) return false;
     const lines = new HeaderLines();
@@ -109,7 +119,8 @@ export class NativeRes implements Res, OpenExchange {
   json(value: unknown): boolean {
     if (!this.#isWritable()) return false;
     const text: string | undefined = JSON.stringify(value);
-    if (text === undefined) throw new MillraceError("ERR_MILLRACE_INVALID_BODY", `${show(value)} has no JSON form`);
+    if (text === undefined)
+      throw new MillraceError("ERR_MILLRACE_INVALID_BODY", `${show(value)} has no JSON form`);
     const lines = this.#ownLines();
     if (!lines.has("content-type")) lines.set("Content-Type", "application/json");
     return this.#finish(text);
@@ -117,7 +128,10 @@ export class NativeRes implements Res, OpenExchange {
 
   redirect(to: string, status = 302): boolean {
     if (!REDIRECTS.includes(status)) {
-      throw new MillraceError("ERR_MILLRACE_INVALID_STATUS", `a redirect has status ${REDIRECTS.join(", ")}, got ${show(status)}`);
+      throw new MillraceError(
+        "ERR_MILLRACE_INVALID_STATUS",
+        `a redirect has status ${REDIRECTS.join(", ")}, got ${show(status)}`,
+      );
     }
     if (!this.#isWritable()) return false;
     this.#ownLines().set("Location", encodedLocation(to));
@@ -134,7 +148,10 @@ export class NativeRes implements Res, OpenExchange {
 
   status(code: number): this {
     if (!Number.isInteger(code) || code < 200 || code > 599) {
-      throw new MillraceError("ERR_MILLRACE_INVALID_STATUS", `a status is an integer from 200 to 599, got ${show(code)}`);
+      throw new MillraceError(
+        "ERR_MILLRACE_INVALID_STATUS",
+        `a status is an integer from 200 to 599, got ${show(code)}`,
+      );
     }
     if (this.#isWritable()) this.#status = code;
     return this;
@@ -196,7 +213,13 @@ export class NativeRes implements Res, OpenExchange {
         text += `Content-Length: ${lines.length}\r\n`;
       }
     }
-    const isSent = this.#service.native.respond(this.#handle, this.#generation, status | (flags << 16), text, body);
+    const isSent = this.#service.native.respond(
+      this.#handle,
+      this.#generation,
+      status | (flags << 16),
+      text,
+      body,
+    );
     if (isSent) {
       this.#over(ENDED);
     } else {
@@ -208,7 +231,10 @@ export class NativeRes implements Res, OpenExchange {
   #checkBodiless(status: number, body: string | Uint8Array | undefined): void {
     if (status !== 204 && status !== 205 && status !== 304) return;
     if (body === undefined || body.length === 0) return;
-    throw new MillraceError("ERR_MILLRACE_INVALID_BODY", `a response with status ${status} has no body, got ${byteLengthOf(body)} bytes (${this.req.where})`);
+    throw new MillraceError(
+      "ERR_MILLRACE_INVALID_BODY",
+      `a response with status ${status} has no body, got ${byteLengthOf(body)} bytes (${this.req.where})`,
+    );
   }
 
   // True when the field is to be sent as said: it announces a body that this response does not carry.
@@ -244,7 +270,11 @@ export class NativeRes implements Res, OpenExchange {
 }
 
 function encodedLocation(to: string): string {
-  if (typeof to !== "string") throw new MillraceError("ERR_MILLRACE_INVALID_HEADER", `redirect() takes a string, got ${show(to)}`);
+  if (typeof to !== "string")
+    throw new MillraceError(
+      "ERR_MILLRACE_INVALID_HEADER",
+      `redirect() takes a string, got ${show(to)}`,
+    );
   try {
     return to.replace(/[\u0080-\uffff]+/g, encodeURIComponent);
   } catch (cause) {

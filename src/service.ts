@@ -64,7 +64,8 @@ export function delayAt(counts: Counts, share: number): number {
   if (left === 0) return 0;
   for (let at = 0; at < DELAYS; at += 1) {
     left -= counts.delays[at] as number;
-    if (left <= 0) return Math.min(counts.delayMax, at < 128 ? at : Math.round(128 * 2 ** ((at - 127) / 8)));
+    if (left <= 0)
+      return Math.min(counts.delayMax, at < 128 ? at : Math.round(128 * 2 ** ((at - 127) / 8)));
   }
   return counts.delayMax;
 }

@@ -21,12 +21,18 @@ export function warn(code: ErrorCode, message: string, detail?: string): void {
   const more = held > 0 ? ` (${held} more warnings were held back)` : "";
   held = 0;
   const text = `${message}${more} [${docsOf(code)}]`;
-  process.emitWarning(text, detail === undefined ? { type: "MillraceWarning", code } : { type: "MillraceWarning", code, detail });
+  process.emitWarning(
+    text,
+    detail === undefined
+      ? { type: "MillraceWarning", code }
+      : { type: "MillraceWarning", code, detail },
+  );
 }
 
 /** What is worth printing of something thrown. */
 export function stackOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const cause = error.cause instanceof Error ? `\ncaused by: ${error.cause.stack ?? error.cause.message}` : "";
+  const cause =
+    error.cause instanceof Error ? `\ncaused by: ${error.cause.stack ?? error.cause.message}` : "";
   return `${error.stack ?? error.message}${cause}`;
 }

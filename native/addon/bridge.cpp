@@ -44,7 +44,8 @@ void Bridge::copy_event(const Event& event, char* out, size_t size, std::string&
   text.append(bytes + fixed, text_length);
   auto* copy = reinterpret_cast<Event*>(out);
   copy->size = static_cast<uint32_t>(size);
-  copy->exchange.slot |= number_ << kSlotBits;
+  uint32_t slot = event.exchange.is_valid() ? event.exchange.slot : 0;
+  copy->exchange.slot = slot | (number_ << kSlotBits);
   if (is_blob(event)) {
     copy->blob = (number_ << kSlotBits) | static_cast<uint32_t>(bodies_.size());
     bodies_.push_back(Blob::adopt(reinterpret_cast<char*>(event.blob), event.body_length));

@@ -1,0 +1,148 @@
+// Drains a batch: one entry into JavaScript, many requests. The hot path; what looks odd here is measured.
+import { AsyncResource } from "node:async_hooks";
+import { getSystemErrorName } from "node:util";
+import type { Dispatch } from "./native/binding.ts";
+import { EVENT, EVENT_FLAG, EVENT_WORD as W } from "./native/tables.ts";
+import { runHandler } from "./outcome.ts";
+import { NativeReq } from "./request.ts";
+import { NativeRes } from "./response.ts";
+import { type Service, type Target, countDelay } from "./service.ts";
+import { warn } from "./warnings.ts";
+
+const FIXED_BYTES = 64;
+const FIXED_WORDS = 16;
+const DELAY_MS_MAX = 600_000;
+const MANUAL = { requireManualDestroy: true };
+
+/** The function that the native side calls per batch. `batch` is reused as soon as it returns. */
+export function makeDispatch(service: Service, batch: Uint8Array): Dispatch {
+  const words = new Int32Array(batch.buffer, batch.byteOffset, batch.byteLength >>> 2);
+  return (count, text) => {
+    const { counts } = service;
+    const now = milliseconds();
+    let requests = 0;
+    let base = 0;
+    let at = 0;
+    for (let i = 0; i < count; i += 1) {
+      if (((words[base + W.kind] as number) & 0xffff) === EVENT.Request) {
+        requests += 1;
+        // Both clocks are the system's monotonic one; a difference beyond reason means that they are not.
+        const delay = (now - (words[base + W.queuedAt] as number)) | 0;
+        if (delay < DELAY_MS_MAX) countDelay(counts, delay < 0 ? 0 : delay);
+        at = dispatchRequest(service, words, batch, base, text, at);
+      } else {
+        dispatchOther(service, words, base);
+      }
+      base += (words[base + W.size] as number) >>> 2;
+    }
+    if (requests === 0) return;
+    counts.batches += 1;
+    counts.requests += requests;
+    if (requests > counts.largest) counts.largest = requests;
+  };
+}
+
+// Returns where the next request's text begins. Many locals instead of an object: nothing is allocated but what stays.
+function dispatchRequest(
+  service: Service,
+  words: Int32Array,
+  batch: Uint8Array,
+  base: number,
+  text: string,
+  at: number,
+): number {
+  const flags = (words[base + W.kind] as number) >>> 16;
+  const lengths = words[base + W.route] as number;
+  const targetLength = words[base + W.targetLength] as number;
+  const headerLength = words[base + W.headerLength] as number;
+  const peer = words[base + W.peer] as number;
+  const paramCount = peer >>> 24;
+  let spans: number[] | undefined;
+  if (paramCount !== 0) {
+    spans = [];
+    for (let i = 0; i < paramCount; i += 1) spans.push(words[base + FIXED_WORDS + i] as number);
+  }
+  const req = new NativeReq(
+    service,
+    service.targets[lengths & 0xffff] as Target,
+    text,
+    at,
+    lengths,
+    targetLength,
+    words[base + W.pathLength] as number,
+    peer,
+    headerLength,
+    flags,
+    (words[base + W.listener] as number) & 0xffff,
+    spans,
+    bodyOf(service, words, batch, base, flags, paramCount),
+  );
+  // Every handler call gets a fresh async resource: what it enters into an AsyncLocalStorage is seen by its own
+  // continuations and by no other request of this batch or the next.
+  const scope = new AsyncResource("MILLRACEREQUEST", MANUAL);
+  const handle = words[base + W.handle] as number;
+  const generation = (words[base + W.generation] as number) >>> 0;
+  const res = new NativeRes(service, req, handle, generation, flags, scope);
+  scope.runInAsyncScope(runHandler, undefined, service, req, res);
+  return at + (lengths >>> 24) + targetLength + ((peer >>> 16) & 0xff) + headerLength;
+}
+
+function bodyOf(
+  service: Service,
+  words: Int32Array,
+  batch: Uint8Array,
+  base: number,
+  flags: number,
+  paramCount: number,
+): Uint8Array | undefined {
+  const length = words[base + W.bodyLength] as number;
+  if (length === 0) return undefined;
+  if ((flags & EVENT_FLAG.bodyIsBlob) !== 0)
+    return service.native.takeBody((words[base + W.blob] as number) >>> 0);
+  const from = (base << 2) + FIXED_BYTES + (paramCount << 2);
+  return batch.slice(from, from + length);
+}
+
+function dispatchOther(service: Service, words: Int32Array, base: number): void {
+  const kind = (words[base + W.kind] as number) & 0xffff;
+  switch (kind) {
+    case EVENT.Aborted:
+    case EVENT.PeerClosed: {
+      const exchange = service.open.get(words[base + W.handle] as number);
+      // Another generation: the answer went out before the news came in, and the handle is in use again.
+      if (
+        exchange === undefined ||
+        exchange.generation !== (words[base + W.generation] as number) >>> 0
+      )
+        return;
+      if (kind === EVENT.Aborted) exchange.abort();
+      else exchange.peerClosed();
+      return;
+    }
+    case EVENT.Drained:
+      service.onDrained(
+        (words[base + W.headA] as number) >>> 0,
+        (words[base + W.headB] as number) >>> 0,
+      );
+      return;
+    case EVENT.Problem:
+      warnOfProblem((words[base + W.listener] as number) >>> 16);
+      return;
+    default:
+  }
+}
+
+function warnOfProblem(errno: number): void {
+  let name = `errno ${errno}`;
+  try {
+    name = getSystemErrorName(-errno);
+  } catch {
+    // Not one that Node knows: the number says it.
+  }
+  warn("ERR_MILLRACE_SYSTEM", `a native loop had trouble with the system: ${name}`);
+}
+
+function milliseconds(): number {
+  const time = process.hrtime();
+  return time[0] * 1000 + Math.floor(time[1] / 1e6);
+}

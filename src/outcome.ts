@@ -1,0 +1,140 @@
+// Calls a handler and sees to it that its exchange ends: answered, failed with a status, or kept open on purpose.
+import type { FetchHandler } from "./api.ts";
+import { MillraceError, clientStatusOf, sentenceOf } from "./errors.ts";
+import { sendResponse } from "./fetch.ts";
+import type { NativeReq } from "./request.ts";
+import type { NativeRes } from "./response.ts";
+import type { Service } from "./service.ts";
+import { stackOf, warn } from "./warnings.ts";
+
+/** Never throws. Asynchronous only when the handler is. */
+export function runHandler(service: Service, req: NativeReq, res: NativeRes): void {
+  const { raw } = req.target;
+  let pending: PromiseLike<unknown> | undefined;
+  try {
+    if (raw !== undefined) {
+      const result: unknown = raw(req, res);
+      if (isThenable(result)) pending = result;
+      else if (res.isOpen && !res.isDetached) throw noReply(req);
+    } else {
+      const { ctx } = req;
+      const result: unknown = (req.target.fetch as FetchHandler)(ctx.request, ctx);
+      pending = isThenable(result) ? result : sendResponse(req, res, result);
+    }
+  } catch (error) {
+    pending = fail(service, req, res, error);
+    if (pending !== undefined) void quietly(pending);
+    if (res.isOpen) res.track();
+    return;
+  }
+  if (res.isOpen) res.track();
+  if (pending !== undefined) void settle(service, req, res, pending);
+}
+
+// A fetch-style handler's promise gives a Response, or nothing when sendResponse() has seen to it.
+async function settle(
+  service: Service,
+  req: NativeReq,
+  res: NativeRes,
+  pending: PromiseLike<unknown>,
+): Promise<void> {
+  try {
+    const result = await pending;
+    if (req.target.raw !== undefined) {
+      if (res.isOpen && !res.isDetached) throw noReply(req);
+    } else if (result !== undefined || res.isOpen) {
+      await sendResponse(req, res, result);
+    }
+  } catch (error) {
+    await fail(service, req, res, error);
+  }
+}
+
+// The application's hook first; what it leaves open gets the default. Returns a promise only when the hook does.
+function fail(
+  service: Service,
+  req: NativeReq,
+  res: NativeRes,
+  error: unknown,
+): Promise<void> | undefined {
+  // A handler that gives up because its peer has gone has done what the signal is for.
+  const isExpected = req.aborted && isAbort(error, req);
+  const hook = service.error;
+  if (hook === undefined || isExpected) {
+    answerFailure(req, res, error, isExpected);
+    return undefined;
+  }
+  res.reset();
+  try {
+    const result: unknown = hook(error, req.ctx);
+    if (isThenable(result)) return failLater(req, res, error, result);
+    const sending = result === undefined ? undefined : sendResponse(req, res, result);
+    if (sending !== undefined) return failLater(req, res, error, sending);
+  } catch (second) {
+    answerFailure(req, res, second, false);
+    return undefined;
+  }
+  answerFailure(req, res, error, true);
+  return undefined;
+}
+
+async function failLater(
+  req: NativeReq,
+  res: NativeRes,
+  error: unknown,
+  pending: PromiseLike<unknown>,
+): Promise<void> {
+  try {
+    const result = await pending;
+    if (result !== undefined) await sendResponse(req, res, result);
+  } catch (second) {
+    answerFailure(req, res, second, false);
+    return;
+  }
+  answerFailure(req, res, error, true);
+}
+
+async function quietly(pending: PromiseLike<unknown>): Promise<void> {
+  await pending;
+}
+
+// Sends the default answer unless there is one, and warns unless the peer is to blame or somebody knows already.
+function answerFailure(req: NativeReq, res: NativeRes, error: unknown, isKnown: boolean): void {
+  const status = clientStatusOf(error);
+  const wasOpen = res.isOpen;
+  if (wasOpen) {
+    res.reset();
+    const text = status === 0 ? "Internal Server Error" : sentenceOf((error as MillraceError).code);
+    res.send(status === 0 ? 500 : status, `${text}\n`, PLAIN_TEXT);
+  }
+  if (isKnown || (status !== 0 && wasOpen)) return;
+  const isOurs = error instanceof MillraceError;
+  const code = isOurs ? error.code : "ERR_MILLRACE_HANDLER_FAILED";
+  const what = isOurs
+    ? error.message
+    : `${req.where} threw; ${wasOpen ? "500 was sent" : "its response was over"}`;
+  warn(code, what, stackOf(error));
+}
+
+const PLAIN_TEXT = {
+  "Content-Type": "text/plain; charset=utf-8",
+  "X-Content-Type-Options": "nosniff",
+} as const;
+
+function noReply(req: NativeReq): MillraceError {
+  const fix =
+    "call res.end() or a relative, return a Response from a fetch handler, or res.detach() to answer later";
+  return new MillraceError(
+    "ERR_MILLRACE_NO_REPLY",
+    `${req.where} returned without answering; 500 was sent. Fix: ${fix}`,
+  );
+}
+
+function isAbort(error: unknown, req: NativeReq): boolean {
+  return error === req.signal.reason || (error instanceof Error && error.name === "AbortError");
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  return typeof (value as { then?: unknown }).then === "function";
+}

@@ -1,0 +1,290 @@
+// The routes object: its types, and how it becomes the rows of the native route table.
+import type { FetchHandler, RawHandler } from "./api.ts";
+import { show } from "./errors.ts";
+import type { NativeRoute } from "./native/binding.ts";
+import { BODY_MODE, ROUTE_KIND } from "./native/tables.ts";
+import { HeaderLines } from "./lines.ts";
+import { checkRecord, invalidRoute, invalidOption, oneOf } from "./check.ts";
+import { checkPattern, paramsOf } from "./pattern.ts";
+import type { Target } from "./service.ts";
+
+const RAW: unique symbol = Symbol.for("millrace.raw");
+
+/** A raw handler, marked so that it is told from a fetch handler without looking at its arguments. */
+export interface RawRoute<P extends string = string> {
+  readonly [RAW]: RawHandler<P>;
+}
+
+/**
+ * Marks a handler as raw: it gets `(req, res)` and answers through `res`. The fast path.
+ *
+ * @example
+ * ```ts
+ * import { raw, serve } from "millrace";
+ * await serve({
+ *   port: 0,
+ *   routes: { "/users/:id": raw((req, res) => void res.json({ id: req.params.id })) },
+ * });
+ * ```
+ */
+export function raw<P extends string = string>(handler: RawHandler<P>): RawRoute<P> {
+  if (typeof handler !== "function") throw invalidOption("raw()", "takes a function", handler);
+  return { [RAW]: handler };
+}
+
+/** What one route may have besides handlers. */
+export interface RouteOptions {
+  /**
+   * What happens to request bodies: "buffer" calls the handler when the body is complete, "sized" does that too but
+   * refuses bodies of unknown length with 411, "none" refuses any body with 413.
+   * @default "buffer"
+   */
+  readonly body?: "buffer" | "none" | "sized";
+  /** Most bytes of a request body. @default limits.maxRequestBodySize */
+  readonly maxBodySize?: number;
+}
+
+/** What answers: a fixed Response (natively, without JavaScript), a fetch handler, or a raw one. */
+export type RouteAnswer<P extends string = string> = Response | FetchHandler<P> | RawRoute<P>;
+
+/** Answers by method. HEAD comes with GET, OPTIONS and 405 with Allow come by themselves. */
+export interface MethodTable<P extends string = string> extends RouteOptions {
+  readonly DELETE?: RouteAnswer<P>;
+  readonly GET?: RouteAnswer<P>;
+  readonly HEAD?: RouteAnswer<P>;
+  readonly OPTIONS?: RouteAnswer<P>;
+  readonly PATCH?: RouteAnswer<P>;
+  readonly POST?: RouteAnswer<P>;
+  readonly PUT?: RouteAnswer<P>;
+}
+
+/** What a pattern leads to. A handler alone takes every method, a Response alone GET and HEAD. */
+export type RouteValue<P extends string = string> = RouteAnswer<P> | MethodTable<P>;
+
+/**
+ * Patterns and what they lead to. Segments are literal, `:name` (or `@name`), `*` (also `prefix*`, `*suffix`), or `**`
+ * for one or more segments. Literal goes before `:name`, then `*`, then `**`, whatever their order here.
+ */
+export type Routes<R extends string = string> = { readonly [P in R]: RouteValue<P> };
+
+/** The part of the options that says who answers. */
+export interface RouteSources {
+  readonly fetch?: FetchHandler;
+  readonly handler?: RawHandler;
+  readonly health?: { readonly live?: string; readonly ready?: string };
+  readonly methodNotAllowed?: FetchHandler | RawRoute;
+  readonly notFound?: FetchHandler | RawRoute;
+  readonly routes?: Readonly<Record<string, unknown>>;
+}
+
+/** What open() takes about routes, and the handlers by route number. */
+export interface RouteTable {
+  readonly rows: readonly NativeRoute[];
+  readonly targets: readonly Target[];
+  readonly fallback: NativeRoute | null;
+  readonly methodNotAllowed: NativeRoute | null;
+}
+
+const METHOD_KEYS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"] as const;
+const TABLE_KEYS = [...METHOD_KEYS, "body", "maxBodySize"] as const;
+const BODY_MODES = {
+  buffer: BODY_MODE.Buffer,
+  none: BODY_MODE.None,
+  sized: BODY_MODE.Sized,
+} as const;
+const ROUTES_MAX = 65_535;
+
+interface Reading {
+  readonly body: number;
+  readonly bodyMax: number;
+}
+
+const DEFAULT_READING: Reading = { body: BODY_MODE.Buffer, bodyMax: -1 };
+
+/** @throws {MillraceError} ERR_MILLRACE_INVALID_ROUTE, ERR_MILLRACE_INVALID_OPTION */
+export async function compileRoutes(sources: RouteSources): Promise<RouteTable> {
+  const rows: NativeRoute[] = [];
+  const targets: Target[] = [];
+  for (const [pattern, value] of Object.entries(sources.routes ?? {})) {
+    checkPattern(pattern);
+    for (const [method, answer, reading] of answersOf(pattern, value)) {
+      rows.push(await rowOf(targets, method, pattern, answer, reading));
+    }
+  }
+  for (const [kind, path] of Object.entries(sources.health ?? {})) {
+    if (path !== undefined) rows.push(healthRow(path as string, kind === "ready"));
+  }
+  const fallback = fallbackOf(targets, sources);
+  const refused = sources.methodNotAllowed;
+  const methodNotAllowed =
+    refused === undefined
+      ? null
+      : handlerRow(targets, "", "", "(methodNotAllowed)", 405, refused, DEFAULT_READING);
+  if (rows.length > ROUTES_MAX)
+    throw invalidOption("routes", `has more than ${ROUTES_MAX} entries`, rows.length);
+  return { rows, targets, fallback, methodNotAllowed };
+}
+
+function fallbackOf(targets: Target[], sources: RouteSources): NativeRoute | null {
+  const { fetch, handler, notFound } = sources;
+  if (fetch !== undefined)
+    return handlerRow(targets, "", "", "(fetch)", 200, fetch, DEFAULT_READING);
+  if (handler !== undefined)
+    return handlerRow(targets, "", "", "(handler)", 200, raw(handler), DEFAULT_READING);
+  if (notFound !== undefined)
+    return handlerRow(targets, "", "", "(notFound)", 404, notFound, DEFAULT_READING);
+  return null;
+}
+
+type Answer = readonly [method: string, answer: unknown, reading: Reading];
+
+function answersOf(pattern: string, value: unknown): readonly Answer[] {
+  if (value instanceof Response) return [["GET", value, DEFAULT_READING]];
+  if (typeof value === "function" || isRaw(value)) return [["", value, DEFAULT_READING]];
+  const name = `routes[${show(pattern)}]`;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw invalidRoute(
+      pattern,
+      `must be a Response, a function, raw(...) or a method table, got ${show(value)}`,
+    );
+  }
+  checkRecord(name, value, TABLE_KEYS);
+  const table = value as Readonly<Record<string, unknown>>;
+  const reading = readingOf(name, table);
+  const answers = METHOD_KEYS.filter((method) => table[method] !== undefined).map(
+    (method): Answer => [method, table[method], reading],
+  );
+  if (answers.length === 0)
+    throw invalidRoute(pattern, `has no method; add one of ${METHOD_KEYS.join(", ")}`);
+  return answers;
+}
+
+function readingOf(name: string, table: Readonly<Record<string, unknown>>): Reading {
+  const mode = table["body"] ?? "buffer";
+  oneOf(`${name}.body`, mode, Object.keys(BODY_MODES));
+  const size = table["maxBodySize"];
+  if (
+    size !== undefined &&
+    !(typeof size === "number" && Number.isSafeInteger(size) && size >= 0)
+  ) {
+    throw invalidOption(`${name}.maxBodySize`, "must be a whole number of bytes, 0 or more", size);
+  }
+  return {
+    body: BODY_MODES[mode as keyof typeof BODY_MODES],
+    bodyMax: (size as number | undefined) ?? -1,
+  };
+}
+
+async function rowOf(
+  targets: Target[],
+  method: string,
+  pattern: string,
+  answer: unknown,
+  reading: Reading,
+): Promise<NativeRoute> {
+  if (answer instanceof Response) return staticRow(method, pattern, answer, reading);
+  if (typeof answer === "function" || isRaw(answer)) {
+    return handlerRow(
+      targets,
+      method,
+      pattern,
+      pattern,
+      200,
+      answer as FetchHandler | RawRoute,
+      reading,
+    );
+  }
+  throw invalidRoute(
+    pattern,
+    `${method} must be a Response, a function or raw(...), got ${show(answer)}`,
+  );
+}
+
+function handlerRow(
+  targets: Target[],
+  method: string,
+  pattern: string,
+  label: string,
+  status: number,
+  answer: FetchHandler | RawRoute,
+  reading: Reading,
+): NativeRoute {
+  if (typeof answer !== "function" && !isRaw(answer))
+    throw invalidOption(label, "must be a function or raw(...)", answer);
+  const id = targets.length;
+  targets.push({
+    pattern: label,
+    params: paramsOf(pattern),
+    status,
+    raw: isRaw(answer) ? answer[RAW] : undefined,
+    fetch: isRaw(answer) ? undefined : answer,
+  });
+  return { ...EMPTY_ROW, method, pattern, kind: ROUTE_KIND.Handler, id, ...reading };
+}
+
+// The Response stays unread, so that the same options object can be used again, also after a failure.
+async function staticRow(
+  method: string,
+  pattern: string,
+  response: Response,
+  reading: Reading,
+): Promise<NativeRoute> {
+  if (response.bodyUsed)
+    throw invalidRoute(pattern, "has a Response whose body has been read; make a new one");
+  if (response.status < 200)
+    throw invalidRoute(pattern, `has a Response with status ${response.status}`);
+  const content = new Uint8Array(await response.clone().arrayBuffer());
+  const lines = new HeaderLines();
+  lines.takeFrom(response.headers);
+  if (lines.flags !== 0)
+    throw invalidRoute(pattern, "has a Response with Date or Connection; they are written for you");
+  if (lines.length >= 0 && lines.length !== content.length) {
+    throw invalidRoute(
+      pattern,
+      `has a Response whose Content-Length says ${lines.length}, its body has ${content.length} bytes`,
+    );
+  }
+  const { status } = response;
+  return {
+    ...EMPTY_ROW,
+    method,
+    pattern,
+    kind: ROUTE_KIND.Static,
+    status,
+    headers: lines.text,
+    content,
+    ...reading,
+  };
+}
+
+function healthRow(path: string, isReady: boolean): NativeRoute {
+  const kind = isReady ? ROUTE_KIND.Ready : ROUTE_KIND.Static;
+  checkPattern(path);
+  if (paramsOf(path).length > 0)
+    throw invalidRoute(path, "must be a plain path, it is one of health");
+  const headers = "Content-Type: text/plain\r\nCache-Control: no-store\r\n";
+  return {
+    ...EMPTY_ROW,
+    method: "GET",
+    pattern: path,
+    kind,
+    headers,
+    content: new Uint8Array(Buffer.from("ok\n")),
+  };
+}
+
+const EMPTY_ROW: NativeRoute = {
+  method: "",
+  pattern: "",
+  kind: ROUTE_KIND.Handler,
+  id: 0,
+  body: BODY_MODE.Buffer,
+  bodyMax: -1,
+  status: 200,
+  headers: "",
+  content: new Uint8Array(0),
+};
+
+function isRaw(value: unknown): value is RawRoute {
+  return typeof value === "object" && value !== null && RAW in value;
+}

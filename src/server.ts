@@ -1,0 +1,237 @@
+// serve(): validates, listens, and the server that it gives: addresses, metrics, drain, close.
+import type { Address, CloseReport, Metrics, Req, Res, Server } from "./api.ts";
+import { MillraceError } from "./errors.ts";
+import { makeDispatch } from "./dispatch.ts";
+import { NativeContext } from "./fetch.ts";
+import { openError, resolveListener, urlOfAddress } from "./listen.ts";
+import { METRIC_VALUES, readMetrics } from "./metrics.ts";
+import { type Binding, binding } from "./native/binding.ts";
+import { COMMAND } from "./native/tables.ts";
+import { type ServeOptions, type Settings, closeTimeout, validate } from "./options.ts";
+import type { NativeReq } from "./request.ts";
+import type { NativeRes } from "./response.ts";
+import { type RouteTable, compileRoutes } from "./routes.ts";
+import { type Service, makeCounts } from "./service.ts";
+
+const BATCH_BYTES = 1_048_576;
+
+/**
+ * Starts a server. The promise resolves when it listens, and rejects when it cannot; after that the same options can
+ * be tried again.
+ *
+ * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_INVALID_ROUTE, ERR_MILLRACE_ADDR_IN_USE,
+ * ERR_MILLRACE_ADDR_NOT_AVAILABLE, ERR_MILLRACE_ACCESS_DENIED, ERR_MILLRACE_LISTEN_FAILED, ERR_MILLRACE_NO_BINARY
+ * (all as rejections)
+ * @example
+ * ```ts
+ * import { raw, serve } from "millrace";
+ * const server = await serve({
+ *   port: 0,
+ *   routes: {
+ *     "/": new Response("hello"),
+ *     "/users/:id": (_request, ctx) => Response.json({ id: ctx.params.id }),
+ *     "/fast": raw((req, res) => void res.end(req.ip)),
+ *   },
+ * });
+ * console.log(server.url);
+ * await server.close();
+ * ```
+ */
+export async function serve<const R extends string>(options: ServeOptions<R>): Promise<Server> {
+  const startedAt = performance.now();
+  const settings = validate(options as unknown as ServeOptions);
+  if (settings.signal?.aborted === true) {
+    throw new MillraceError("ERR_MILLRACE_CLOSED", "signal was aborted before the server started", {
+      cause: settings.signal.reason,
+    });
+  }
+  const table = await compileRoutes({
+    ...options,
+    // A method of the options object may use `this`.
+    ...(options.fetch === undefined ? {} : { fetch: options.fetch.bind(options) }),
+    ...(options.handler === undefined ? {} : { handler: options.handler.bind(options) }),
+  });
+  const server = await NativeServer.open(settings, table, options.error?.bind(options));
+  if (!settings.silent) announce(server, performance.now() - startedAt);
+  return server;
+}
+
+/** The one implementation of Server. */
+class NativeServer implements Server {
+  readonly addresses: readonly Address[];
+  readonly closed: Promise<CloseReport>;
+  readonly loops: number;
+  readonly poller: string;
+  readonly #native: Binding;
+  readonly #id: number;
+  readonly #service: Service;
+  readonly #cleanups: (() => void)[] = [];
+  #finish!: (report: CloseReport) => void;
+  #draining: Promise<CloseReport> | undefined = undefined;
+  #isReleased = false;
+  #deadline = 0;
+  #loopsOpen: number;
+  #completed = 0;
+  #forced = 0;
+
+  static async open(
+    settings: Settings,
+    table: RouteTable,
+    error: Service["error"],
+  ): Promise<NativeServer> {
+    const listeners = await Promise.all(settings.listeners.map(resolveListener));
+    const native = binding();
+    const batch = new Uint8Array(BATCH_BYTES);
+    let server: NativeServer | undefined;
+    const service: Service = {
+      native,
+      targets: table.targets,
+      error,
+      open: new Map(),
+      makeContext: (req: Req, res: Res) => {
+        return new NativeContext(
+          server as NativeServer,
+          service,
+          req as unknown as NativeReq,
+          res as NativeRes,
+        );
+      },
+      tasks: new Set(),
+      counts: makeCounts(),
+      addresses: [],
+      onDrained: (completed, forced) => (server as NativeServer).#loopDrained(completed, forced),
+    };
+    try {
+      const { rows: routes, fallback, methodNotAllowed } = table;
+      const { loops, limits } = settings;
+      const opened = native.open(
+        { loops, listeners, routes, fallback, methodNotAllowed, limits },
+        batch,
+        makeDispatch(service, batch),
+      );
+      server = new NativeServer(service, settings, opened);
+    } catch (cause) {
+      throw explain(openError(cause, listeners), table);
+    }
+    return server;
+  }
+
+  private constructor(service: Service, settings: Settings, opened: ReturnType<Binding["open"]>) {
+    this.#native = service.native;
+    this.#service = service;
+    this.#id = opened.server;
+    this.#loopsOpen = Math.max(1, settings.loops);
+    this.loops = settings.loops;
+    this.poller = opened.poller;
+    this.addresses = Object.freeze(opened.addresses.map((each) => Object.freeze({ ...each })));
+    service.addresses = this.addresses;
+    this.closed = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+    this.#closeOn(settings);
+  }
+
+  get metrics(): Metrics {
+    const values = new Float64Array(METRIC_VALUES);
+    if (!this.#isReleased) this.#native.metrics(this.#id, values);
+    return readMetrics(values, this.#service.counts);
+  }
+
+  get url(): string {
+    return urlOfAddress(this.addresses[0] as Address);
+  }
+
+  close(options?: { readonly timeout?: number }): Promise<CloseReport> {
+    const timeout = closeTimeout(options);
+    if (this.#draining === undefined) {
+      this.#draining = this.closed;
+      this.#deadline = performance.now() + timeout;
+      for (const cleanup of this.#cleanups.splice(0)) cleanup();
+      this.#native.control(this.#id, COMMAND.Close, timeout);
+    }
+    return this.#draining;
+  }
+
+  drain(): void {
+    if (this.#draining === undefined) this.#native.control(this.#id, COMMAND.Drain, 0);
+  }
+
+  ref(): this {
+    if (!this.#isReleased) this.#native.ref(this.#id, true);
+    return this;
+  }
+
+  unref(): this {
+    if (!this.#isReleased) this.#native.ref(this.#id, false);
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #closeOn(settings: Settings): void {
+    const { signal, shutdown } = settings;
+    if (signal !== undefined) {
+      const onAbort = (): void => void this.close();
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#cleanups.push(() => signal.removeEventListener("abort", onAbort));
+    }
+    if (shutdown === undefined) return;
+    // The listeners go when closing begins, so a second signal has its usual effect.
+    const onSignal = (): void => void this.close({ timeout: shutdown.timeout });
+    for (const name of shutdown.signals) process.once(name, onSignal);
+    this.#cleanups.push(() => {
+      for (const name of shutdown.signals) process.removeListener(name, onSignal);
+    });
+  }
+
+  #loopDrained(completed: number, forced: number): void {
+    this.#completed += completed;
+    this.#forced += forced;
+    this.#loopsOpen -= 1;
+    // Not at once: this is called from within the native call that release() would take apart.
+    if (this.#loopsOpen === 0) setImmediate(() => void this.#release());
+  }
+
+  async #release(): Promise<void> {
+    for (const exchange of [...this.#service.open.values()]) exchange.abort();
+    await this.#tasksDone();
+    this.#isReleased = true;
+    this.#native.release(this.#id);
+    this.#finish({ completed: this.#completed, forced: this.#forced });
+  }
+
+  // What waitUntil() was given may take as long as close() was allowed to.
+  async #tasksDone(): Promise<void> {
+    const { tasks } = this.#service;
+    if (tasks.size === 0) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, Math.max(0, this.#deadline - performance.now()));
+    });
+    await Promise.race([Promise.all(tasks), late]);
+    clearTimeout(timer);
+  }
+}
+
+// A route that only the native side could judge: its index becomes the pattern.
+function explain(error: unknown, table: RouteTable): unknown {
+  if (!(error instanceof Error)) return error;
+  const { code, route } = error as { readonly code?: unknown; readonly route?: unknown };
+  if (code !== "ERR_MILLRACE_INVALID_ROUTE" || typeof route !== "number") return error;
+  const row = table.rows[route];
+  const name =
+    row === undefined ? "" : `the route ${JSON.stringify(`${row.method} ${row.pattern}`.trim())}: `;
+  return new MillraceError("ERR_MILLRACE_INVALID_ROUTE", `${name}${error.message}`, {
+    cause: error,
+  });
+}
+
+function announce(server: Server, ms: number): void {
+  if (!process.stdout.isTTY || process.env["NODE_ENV"] === "test") return;
+  const where = server.addresses.map(urlOfAddress).join("  ");
+  const loops =
+    server.loops === 0 ? "inline" : `${server.loops} loop${server.loops === 1 ? "" : "s"}`;
+  process.stdout.write(`millrace  ${where}  ${loops}  ready in ${Math.round(ms)} ms\n`);
+}

@@ -1,0 +1,215 @@
+// A Request that is standard to whoever gets it, and builds the real one only when something beyond
+// the cheap parts is touched. Building one costs more than everything else about a small request.
+import { markBadJson } from "./body.ts";
+import type { NativeReq } from "./request.ts";
+import type { Service } from "./service.ts";
+
+const ORIGINS_MAX = 256;
+// Targets that URL parsing would leave alone: none of what it encodes, and no dot segments.
+const PLAIN_TARGET = /^\/(?!.*(?:\/\.|%2e))[\w\-.~!$&()*+,;=:@/?%]*$/i;
+const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
+const FORBIDDEN: ReadonlySet<string> = new Set(["CONNECT", "TRACE", "TRACK"]);
+const origins = new Map<string, string>();
+
+type Make = (req: NativeReq, service: Service) => Request;
+let make: Make | undefined;
+
+/** The standard Request for a native one. */
+export function standardRequest(req: NativeReq, service: Service): Request {
+  // The global is looked at here and not at import: it loads undici, which raw handlers never need.
+  make ??= prepare();
+  return make(req, service);
+}
+
+/** What `request.url` says: scheme and Host in front of the target, serialised as URL parsing does. */
+export function urlOf(req: NativeReq, service: Service): string {
+  const target = req.url;
+  if (!target.startsWith("/")) return absoluteUrl(req, service);
+  const url = originOf(req, service) + target;
+  if (PLAIN_TARGET.test(target)) return url;
+  return URL.canParse(url) ? new URL(url).href : url;
+}
+
+function absoluteUrl(req: NativeReq, service: Service): string {
+  if (/^https?:\/\//i.test(req.url) && URL.canParse(req.url)) return new URL(req.url).href;
+  return `${originOf(req, service)}/`; // OPTIONS *
+}
+
+function originOf(req: NativeReq, service: Service): string {
+  const host = req.headers.get("host") ?? "";
+  const known = origins.get(host);
+  if (known !== undefined) return known;
+  const local = service.addresses[req.listener];
+  const url = `http://${host}`;
+  if (host === "" || !URL.canParse(url)) {
+    if (local === undefined || local.family === "unix") return "http://localhost";
+    const name = local.family === "IPv6" ? `[${local.address}]` : local.address;
+    return new URL(`http://${name}:${local.port}`).origin;
+  }
+  const { origin } = new URL(url);
+  if (origins.size < ORIGINS_MAX) origins.set(host, origin);
+  return origin;
+}
+
+function buildReal(Standard: typeof Request, req: NativeReq, service: Service): Request {
+  const { method } = req;
+  const headers = new Headers();
+  for (const [name, value] of req.headers) headers.append(name, value);
+  const init: RequestInit = { method, headers, signal: req.signal };
+  if (!BODILESS.has(method) && req.hasBody && !req.body.used) init.body = req.body.take(undefined);
+  return new Standard(urlOf(req, service), init);
+}
+
+/** Own members are cheap; prepare() adds the rest of Request's, which build the real one. */
+class LightRequest {
+  readonly #req: NativeReq;
+  readonly #service: Service;
+  #real: Request | undefined = undefined;
+  #headers: Headers | undefined = undefined;
+
+  constructor(req: NativeReq, service: Service) {
+    this.#req = req;
+    this.#service = service;
+  }
+
+  get method(): string {
+    return this.#req.method;
+  }
+
+  get url(): string {
+    return urlOf(this.#req, this.#service);
+  }
+
+  get headers(): Headers {
+    if (this.#real !== undefined) return this.#real.headers;
+    if (this.#headers === undefined) {
+      this.#headers = new Headers();
+      for (const [name, value] of this.#req.headers) this.#headers.append(name, value);
+    }
+    return this.#headers;
+  }
+
+  get signal(): AbortSignal {
+    return this.#req.signal;
+  }
+
+  get bodyUsed(): boolean {
+    return this.#real?.bodyUsed ?? this.#req.body.used;
+  }
+
+  async arrayBuffer(): Promise<ArrayBuffer> {
+    if (this.#real !== undefined) return this.#real.arrayBuffer();
+    const bytes = this.#take();
+    return bytes.slice().buffer as ArrayBuffer;
+  }
+
+  async bytes(): Promise<Uint8Array> {
+    if (this.#real !== undefined) return new Uint8Array(await this.#real.arrayBuffer());
+    return this.#take();
+  }
+
+  async text(): Promise<string> {
+    if (this.#real !== undefined) return this.#real.text();
+    this.#checkUnused();
+    return this.#req.body.text(undefined);
+  }
+
+  async json(): Promise<unknown> {
+    if (this.#real !== undefined) return readJson(this.#real.json(), this.#req);
+    this.#checkUnused();
+    return this.#req.body.standardJson();
+  }
+
+  /** The real one, with the body if nobody has read it. */
+  toReal(Standard: typeof Request): Request {
+    if (this.#real === undefined) {
+      this.#real = buildReal(Standard, this.#req, this.#service);
+      this.#headers = undefined;
+    }
+    return this.#real;
+  }
+
+  #take(): Uint8Array {
+    this.#checkUnused();
+    return this.#req.body.take(undefined);
+  }
+
+  #checkUnused(): void {
+    if (this.#req.body.used) throw new TypeError("Body is unusable: Body has already been read");
+  }
+}
+
+async function readJson(reading: Promise<unknown>, req: NativeReq): Promise<unknown> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw markBadJson(error, `the body of ${req.where} is not valid JSON: ${error.message}`);
+  }
+}
+
+function prepare(): Make {
+  const Standard = globalThis.Request;
+  delegate(Standard);
+  const light: Make = (req, service) => new LightRequest(req, service) as unknown as Request;
+  return knowsLight(Standard) ? light : makeEager(Standard, light);
+}
+
+// Gives LightRequest every member that Request has and it lacks, the symbols of an instance too:
+// `new Request(light)` and `fetch(light)` read those.
+function delegate(Standard: typeof Request): void {
+  const own = LightRequest.prototype;
+  Object.setPrototypeOf(own, Standard.prototype);
+  Object.defineProperty(own, "constructor", {
+    value: Standard,
+    configurable: true,
+    writable: true,
+  });
+  const descriptors = Object.getOwnPropertyDescriptors(Standard.prototype);
+  for (const [name, descriptor] of Object.entries(descriptors)) {
+    if (Object.hasOwn(own, name)) continue;
+    if (typeof descriptor.value === "function") {
+      const method = descriptor.value as (...rest: unknown[]) => unknown;
+      const value = function (this: LightRequest, ...rest: unknown[]): unknown {
+        return method.apply(this.toReal(Standard), rest);
+      };
+      Object.defineProperty(own, name, { value, configurable: true, writable: true });
+    } else if (descriptor.get !== undefined) {
+      defineDelegate(own, name, Standard);
+    }
+  }
+  const probe = new Standard("http://localhost/");
+  for (const symbol of Object.getOwnPropertySymbols(probe)) defineDelegate(own, symbol, Standard);
+}
+
+function defineDelegate(own: object, key: string | symbol, Standard: typeof Request): void {
+  const get = function (this: LightRequest): unknown {
+    return Reflect.get(this.toReal(Standard), key) as unknown;
+  };
+  Object.defineProperty(own, key, { get, configurable: true });
+}
+
+// Newer Node versions keep a Request's state in private fields, which no other object can have.
+function knowsLight(Standard: typeof Request): boolean {
+  const real = new Standard("http://localhost/probe", { method: "POST", headers: { probe: "1" } });
+  const light = Object.create(LightRequest.prototype, { toReal: { value: () => real } }) as Request;
+  try {
+    const copy = new Standard(light);
+    return copy.url === real.url && copy.method === "POST" && copy.headers.get("probe") === "1";
+  } catch {
+    return false;
+  }
+}
+
+// There, handlers get a real one from the start. Only what fetch forbids to construct stays light.
+function makeEager(Standard: typeof Request, light: Make): Make {
+  return (req, service) => {
+    if (FORBIDDEN.has(req.method.toUpperCase())) return light(req, service);
+    const request = buildReal(Standard, req, service);
+    if (req.hasBody) {
+      const json = (): Promise<unknown> => readJson(Standard.prototype.json.call(request), req);
+      Object.defineProperty(request, "json", { value: json, configurable: true, writable: true });
+    }
+    return request;
+  };
+}
