@@ -1,4 +1,5 @@
-// What users implement and what they are handed: types only, so that the parts which make them need not know each other.
+// What users implement and what they are handed: types only, so that the parts which make them need
+// not know each other.
 import type { BodyOptions, Bytes } from "./body.ts";
 import type { CookieOptions } from "./cookies.ts";
 import type { ReadonlyHeaders } from "./headers.ts";
@@ -19,14 +20,20 @@ export interface Address {
 }
 
 /**
- * A request as a raw handler gets it. It is owned: legal after `await`, after the peer left, after the response ended.
+ * A request as a raw handler gets it. It is owned: legal after `await`, after the peer left, after
+ * the response ended.
  *
  * Everything is as the peer sent it unless a member says otherwise.
  */
 export interface Req<P extends string = string> {
-  /** Whether the peer has left, or has at least sent its last byte, before the response was complete. */
+  /**
+   * Whether the peer has left, or has at least sent its last byte, before the response was
+   * complete.
+   */
   readonly aborted: boolean;
-  /** Content-Length as a number; undefined when the request has none (no body, or a chunked one). */
+  /**
+   * Content-Length as a number; undefined when the request has none (no body, or a chunked one).
+   */
   readonly contentLength: number | undefined;
   /** What a fetch-style handler gets besides the Request. */
   readonly ctx: Context<P>;
@@ -38,7 +45,10 @@ export interface Req<P extends string = string> {
   readonly ip: string;
   /** Method, exactly as sent: methods are case-sensitive. */
   readonly method: string;
-  /** What the route's parameters and wildcards matched, percent-decoded; malformed escapes are left as sent. */
+  /**
+   * What the route's parameters and wildcards matched, percent-decoded; malformed escapes are left
+   * as sent.
+   */
   readonly params: Params<P>;
   /** Path without the query, still percent-encoded. */
   readonly path: string;
@@ -49,8 +59,9 @@ export interface Req<P extends string = string> {
   /** The query with its "?", or "". */
   readonly search: string;
   /**
-   * Aborted with ERR_MILLRACE_ABORTED when the peer leaves before the response is complete, or closes its side of
-   * the connection: nearly always that means it has left, and `res` answers all the same. Made when first read.
+   * Aborted with ERR_MILLRACE_ABORTED when the peer leaves before the response is complete, or
+   * closes its side of the connection: nearly always that means it has left, and `res` answers all
+   * the same. Made when first read.
    */
   readonly signal: AbortSignal;
   /** The request target, whole, as sent. */
@@ -63,7 +74,8 @@ export interface Req<P extends string = string> {
   bytes(options?: BodyOptions): Promise<Uint8Array>;
   /**
    * The body as application/x-www-form-urlencoded.
-   * @throws {MillraceError} ERR_MILLRACE_BAD_REQUEST with status 415 when Content-Type says something else
+   * @throws {MillraceError} ERR_MILLRACE_BAD_REQUEST with status 415 when Content-Type says
+   * something else
    */
   form(options?: BodyOptions): Promise<URLSearchParams>;
   /** Whether the path is exactly `path`; makes no string. */
@@ -84,28 +96,39 @@ export interface Req<P extends string = string> {
 /**
  * The response to a raw request. It is owned: legal after `await` and after the peer left.
  *
- * What writes returns false once the peer has left; answering twice throws ERR_MILLRACE_ALREADY_ENDED.
- * Content-Length, Date and Connection are written natively. Content-Type is not guessed.
+ * What writes returns false once the peer has left; answering twice throws
+ * ERR_MILLRACE_ALREADY_ENDED. Content-Length, Date and Connection are written natively.
+ * Content-Type is not guessed.
  */
 export interface Res {
   /** "open" until ended; "aborted" when the peer left first. */
   readonly state: "open" | "ended" | "aborted";
 
-  /** Adds a header line and leaves those of the same name. @throws {MillraceError} ERR_MILLRACE_INVALID_HEADER */
+  /**
+   * Adds a header line and leaves those of the same name. @throws {MillraceError}
+   * ERR_MILLRACE_INVALID_HEADER
+   */
   append(name: string, value: string | number): this;
   /** Adds a Set-Cookie line. @throws {MillraceError} ERR_MILLRACE_INVALID_HEADER */
   cookie(name: string, value: string, options?: CookieOptions): this;
   /** Keeps the exchange open after the handler has returned; whoever holds `res` answers later. */
   detach(): this;
-  /** Sends 103 Early Hints with these Link values ahead of the response. Nothing is sent to HTTP/1.0 clients. */
+  /**
+   * Sends 103 Early Hints with these Link values ahead of the response. Nothing is sent to HTTP/1.0
+   * clients.
+   */
   earlyHints(links: string | readonly string[]): this;
   /**
    * Ends the response, with or without a body.
    * @returns false when the peer has left
-   * @throws {MillraceError} ERR_MILLRACE_ALREADY_ENDED, ERR_MILLRACE_INVALID_BODY, ERR_MILLRACE_LENGTH_MISMATCH
+   * @throws {MillraceError} ERR_MILLRACE_ALREADY_ENDED, ERR_MILLRACE_INVALID_BODY,
+   * ERR_MILLRACE_LENGTH_MISMATCH
    */
   end(body?: Bytes): boolean;
-  /** Replaces the header lines of that name; an array makes several. @throws {MillraceError} ERR_MILLRACE_INVALID_HEADER */
+  /**
+   * Replaces the header lines of that name; an array makes several. @throws {MillraceError}
+   * ERR_MILLRACE_INVALID_HEADER
+   */
   header(name: string, value: string | number | readonly string[]): this;
   /**
    * Sends a 1xx response ahead of the final one; HTTP/1.0 clients get none.
@@ -159,7 +182,10 @@ export interface Context<P extends string = string> {
 
   /** Sends a 1xx response ahead of the final one; HTTP/1.0 clients get none. */
   sendInformational(status: 102 | 103, headers?: HeadersInit): void;
-  /** Keeps `server.close()` waiting for `promise`, within its timeout; a rejection becomes a warning. */
+  /**
+   * Keeps `server.close()` waiting for `promise`, within its timeout; a rejection becomes a
+   * warning.
+   */
   waitUntil(promise: Promise<unknown>): void;
 }
 
@@ -169,8 +195,11 @@ export type FetchHandler<P extends string = string> = (
   ctx: Context<P>,
 ) => MaybePromise<Response>;
 
-/** Makes the answer when a handler threw. Returning nothing leaves the default: the error's 4xx status, or 500. */
-export type ErrorHandler = (error: unknown, ctx: Context) => MaybePromise<Response | void>;
+/**
+ * Makes the answer when a handler threw. Returning nothing leaves the default: the error's 4xx
+ * status, or 500.
+ */
+export type ErrorHandler = (error: unknown, ctx: Context) => MaybePromise<Response | undefined>;
 
 /** What `server.close()` did. */
 export interface CloseReport {
@@ -192,7 +221,10 @@ export interface Metrics {
   readonly bytesOut: number;
   /** Open connections. */
   readonly connections: number;
-  /** Every counter and gauge of the native side by name, as docs/limits.md and metrics.def have them. */
+  /**
+   * Every counter and gauge of the native side by name, as docs/limits.md and metrics.def have
+   * them.
+   */
   readonly counters: Readonly<Record<string, number>>;
   /** Open connections without an unanswered request. */
   readonly idle: number;
@@ -228,8 +260,8 @@ export interface Server extends AsyncDisposable {
   readonly url: string;
 
   /**
-   * Stops listening, closes idle connections, lets what is in flight finish, then cuts what is left. Calling it again
-   * gives the same promise.
+   * Stops listening, closes idle connections, lets what is in flight finish, then cuts what is
+   * left. Calling it again gives the same promise.
    * @param options - `timeout`: milliseconds until what is left is cut. @default 10_000
    */
   close(options?: { readonly timeout?: number }): Promise<CloseReport>;

@@ -1,13 +1,20 @@
-// Reads a buffered request body: bytes, text, json, form, each at most once and with a limit of its own.
+// Reads a buffered request body: bytes, text, json, form, each at most once and with a limit of its
+// own.
 import { MillraceError, docsOf, show } from "./errors.ts";
 
 /** How a body is read. */
 export interface BodyOptions {
-  /** Most bytes to accept; more rejects with ERR_MILLRACE_BODY_TOO_LARGE. The route's and server's limits go first. */
+  /**
+   * Most bytes to accept; more rejects with ERR_MILLRACE_BODY_TOO_LARGE. The route's and server's
+   * limits go first.
+   */
   readonly limit?: number;
 }
 
-/** What can be sent as a body. Strings go as UTF-8; bytes are copied, so they may be changed afterwards. */
+/**
+ * What can be sent as a body. Strings go as UTF-8; bytes are copied, so they may be changed
+ * afterwards.
+ */
 export type Bytes = string | Uint8Array | ArrayBuffer;
 
 const NOTHING: Uint8Array = new Uint8Array(0);
@@ -30,7 +37,9 @@ export class Body {
     return this.#used;
   }
 
-  /** The bytes, once. @throws {MillraceError} ERR_MILLRACE_BODY_USED, ERR_MILLRACE_BODY_TOO_LARGE */
+  /**
+   * The bytes, once. @throws {MillraceError} ERR_MILLRACE_BODY_USED, ERR_MILLRACE_BODY_TOO_LARGE
+   */
   take(options: BodyOptions | undefined): Uint8Array {
     if (this.#used)
       throw new MillraceError(
@@ -72,7 +81,9 @@ export class Body {
     }
   }
 
-  /** As `json`, with the SyntaxError that a standard Request has; it carries our code and status. */
+  /**
+   * As `json`, with the SyntaxError that a standard Request has; it carries our code and status.
+   */
   standardJson(): unknown {
     const text = this.text(undefined);
     try {
@@ -86,7 +97,8 @@ export class Body {
     const essence =
       contentType === null ? "" : (contentType.split(";", 1)[0] as string).trim().toLowerCase();
     if (essence !== "" && essence !== "application/x-www-form-urlencoded") {
-      const message = `the body of ${this.#where} is ${show(essence)}, form() reads application/x-www-form-urlencoded`;
+      const form = "form() reads application/x-www-form-urlencoded";
+      const message = `the body of ${this.#where} is ${show(essence)}; ${form}`;
       throw new MillraceError("ERR_MILLRACE_BAD_REQUEST", message, { status: 415 });
     }
     return new URLSearchParams(this.text(options));
@@ -94,7 +106,8 @@ export class Body {
 
   #badJson(text: string, cause: unknown): string {
     if (text === "") return `the body of ${this.#where} is empty, not JSON`;
-    return `the body of ${this.#where} is not valid JSON: ${cause instanceof Error ? cause.message : cause}`;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    return `the body of ${this.#where} is not valid JSON: ${reason}`;
   }
 }
 

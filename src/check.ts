@@ -1,4 +1,5 @@
-// Small checks of option values. Each message names the option, what is allowed, and what was given.
+// Small checks of option values. Each message names the option, what is allowed, and what was
+// given.
 import { MillraceError, show } from "./errors.ts";
 
 /** `what` continues the sentence that `name` begins. */

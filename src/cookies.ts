@@ -25,7 +25,10 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const ATTRIBUTE = /^[\x20-\x3a\x3c-\x7e]*$/;
 const SAME_SITE: Readonly<Record<string, string>> = { lax: "Lax", none: "None", strict: "Strict" };
 
-/** The cookies of a Cookie field; of two with one name the first counts, as browsers send the closest path first. */
+/**
+ * The cookies of a Cookie field; of two with one name the first counts, as browsers send the
+ * closest path first.
+ */
 export function parseCookies(field: string | null): ReadonlyMap<string, string> {
   const cookies = new Map<string, string>();
   if (field === null) return cookies;

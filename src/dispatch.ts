@@ -1,4 +1,5 @@
-// Drains a batch: one entry into JavaScript, many requests. The hot path; what looks odd here is measured.
+// Drains a batch: one entry into JavaScript, many requests. The hot path; what looks odd here is
+// measured.
 import { AsyncResource } from "node:async_hooks";
 import { getSystemErrorName } from "node:util";
 import type { Dispatch } from "./native/binding.ts";
@@ -26,9 +27,10 @@ export function makeDispatch(service: Service, batch: Uint8Array): Dispatch {
     for (let i = 0; i < count; i += 1) {
       if (((words[base + W.kind] as number) & 0xffff) === EVENT.Request) {
         requests += 1;
-        // Both clocks are the system's monotonic one; a difference beyond reason means that they are not.
+        // Both clocks are the system's monotonic one; a difference beyond reason means that they
+        // are not.
         const delay = (now - (words[base + W.queuedAt] as number)) | 0;
-        if (delay < DELAY_MS_MAX) countDelay(counts, delay < 0 ? 0 : delay);
+        if (delay < DELAY_MS_MAX) countDelay(counts, Math.max(delay, 0));
         at = dispatchRequest(service, words, batch, base, text, at);
       } else {
         dispatchOther(service, words, base);
@@ -42,7 +44,8 @@ export function makeDispatch(service: Service, batch: Uint8Array): Dispatch {
   };
 }
 
-// Returns where the next request's text begins. Many locals instead of an object: nothing is allocated but what stays.
+// Returns where the next request's text begins. Many locals instead of an object: nothing is
+// allocated but what stays.
 function dispatchRequest(
   service: Service,
   words: Int32Array,
@@ -77,8 +80,8 @@ function dispatchRequest(
     spans,
     bodyOf(service, words, batch, base, flags, paramCount),
   );
-  // Every handler call gets a fresh async resource: what it enters into an AsyncLocalStorage is seen by its own
-  // continuations and by no other request of this batch or the next.
+  // Every handler call gets a fresh async resource: what it enters into an AsyncLocalStorage is
+  // seen by its own continuations and by no other request of this batch or the next.
   const scope = new AsyncResource("MILLRACEREQUEST", MANUAL);
   const handle = words[base + W.handle] as number;
   const generation = (words[base + W.generation] as number) >>> 0;
@@ -97,8 +100,11 @@ function bodyOf(
 ): Uint8Array | undefined {
   const length = words[base + W.bodyLength] as number;
   if (length === 0) return undefined;
-  if ((flags & EVENT_FLAG.bodyIsBlob) !== 0)
-    return service.native.takeBody((words[base + W.blob] as number) >>> 0);
+  if ((flags & EVENT_FLAG.bodyIsBlob) !== 0) {
+    const taken = service.native.takeBody((words[base + W.blob] as number) >>> 0);
+    // A Buffer by birth; small bodies are plain arrays, and the two should not differ.
+    return new Uint8Array(taken.buffer, taken.byteOffset, taken.byteLength);
+  }
   const from = (base << 2) + FIXED_BYTES + (paramCount << 2);
   return batch.slice(from, from + length);
 }
@@ -109,7 +115,8 @@ function dispatchOther(service: Service, words: Int32Array, base: number): void 
     case EVENT.Aborted:
     case EVENT.PeerClosed: {
       const exchange = service.open.get(words[base + W.handle] as number);
-      // Another generation: the answer went out before the news came in, and the handle is in use again.
+      // Another generation: the answer went out before the news came in, and the handle is in use
+      // again.
       if (
         exchange === undefined ||
         exchange.generation !== (words[base + W.generation] as number) >>> 0

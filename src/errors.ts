@@ -16,7 +16,8 @@ const BY_CODE: ReadonlyMap<string, (typeof ERRORS)[number]> = new Map(
 );
 
 /**
- * Every error that millrace makes: a stable `code`, a message with the wrong value and the fix, and where to read on.
+ * Every error that millrace makes: a stable `code`, a message with the wrong value and the fix, and
+ * where to read on.
  *
  * @example
  * ```ts
@@ -24,8 +25,8 @@ const BY_CODE: ReadonlyMap<string, (typeof ERRORS)[number]> = new Map(
  * try {
  *   await serve({ port: 80, handler: (_req, res) => void res.end("hi") });
  * } catch (error) {
- *   if (error instanceof MillraceError && error.code === "ERR_MILLRACE_ACCESS_DENIED") console.error(error.message);
- * }
+ *   if (error instanceof MillraceError && error.code === "ERR_MILLRACE_ACCESS_DENIED")
+ * console.error(error.message); }
  * ```
  */
 export class MillraceError extends Error {
@@ -63,8 +64,9 @@ export function sentenceOf(code: string): string {
 }
 
 /**
- * The 4xx status of an error that one of our readers made (a MillraceError, or a SyntaxError marked likewise), else 0.
- * Everything else that escapes a handler is the application's own fault, so a 500.
+ * The 4xx status of an error that one of our readers made (a MillraceError, or a SyntaxError marked
+ * likewise), else 0. Everything else that escapes a handler is the application's own fault, so a
+ * 500.
  */
 export function clientStatusOf(error: unknown): number {
   if (!(error instanceof Error)) return 0;

@@ -90,7 +90,9 @@ export class NativeContext implements Context {
   }
 }
 
-/** Whether a handler's result can be sent; Responses of another undici than Node's own count too. */
+/**
+ * Whether a handler's result can be sent; Responses of another undici than Node's own count too.
+ */
 export function isResponse(value: unknown): value is Response {
   if (value instanceof Response) return true;
   if (typeof value !== "object" || value === null) return false;
@@ -118,7 +120,8 @@ export function sendResponse(
     return undefined;
   }
   if (value.bodyUsed) {
-    const message = `the Response of ${req.where} has been read or sent already; make a new one per request`;
+    const fix = "make a new one per request";
+    const message = `the Response of ${req.where} has been read or sent already; ${fix}`;
     throw new MillraceError("ERR_MILLRACE_BODY_USED", message);
   }
   if (value.body === null) {
@@ -156,7 +159,8 @@ async function collectAndSend(req: NativeReq, res: NativeRes, response: Response
     if (problem === undefined && res.isOpen) continue;
     await reader.cancel(problem);
     if (problem === undefined) return;
-    const message = `the body of the Response of ${req.where} ${problem}; bodies are collected before they are sent`;
+    const why = "bodies are collected before they are sent";
+    const message = `the body of the Response of ${req.where} ${problem}; ${why}`;
     throw new MillraceError("ERR_MILLRACE_INVALID_BODY", message);
   }
   if (res.isOpen)

@@ -1,9 +1,11 @@
-// Request header fields, looked up in the head text as it came from the loop. Nothing is parsed before it is asked for.
+// Request header fields, looked up in the head text as it came from the loop. Nothing is parsed
+// before it is asked for.
 
 /** Header fields that cannot be changed. Names are compared without case. */
 export interface ReadonlyHeaders extends Iterable<[string, string]> {
   /**
-   * The value of a field; several fields of one name are joined with ", " ("; " for Cookie). Null when there is none.
+   * The value of a field; several fields of one name are joined with ", " ("; " for Cookie). Null
+   * when there is none.
    * @param name - a field name, in any case
    */
   get(name: string): string | null;
@@ -18,8 +20,8 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const needles = new Map<string, string>();
 
 /**
- * Lookup over head text: "\n", then "name\0value\n" per field, names in lower case. So "\nhost\0" finds a field,
- * and no value can fake one, because values hold neither LF nor NUL.
+ * Lookup over head text: "\n", then "name\0value\n" per field, names in lower case. So "\nhost\0"
+ * finds a field, and no value can fake one, because values hold neither LF nor NUL.
  */
 export class HeaderText implements ReadonlyHeaders {
   readonly #head: string;
@@ -71,8 +73,9 @@ export class HeaderText implements ReadonlyHeaders {
   }
 }
 
-// What to search for: "\nname\0", or "" for a name that no field can have. Remembered, because joining the three
-// strings costs more than the search; bounded, because a name may come from a peer.
+// What to search for: "\nname\0", or "" for a name that no field can have. Remembered, because
+// joining the three strings costs more than the search; bounded, because a name may come from a
+// peer.
 function needleOf(name: string): string {
   const known = needles.get(name);
   if (known !== undefined) return known;

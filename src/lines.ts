@@ -2,7 +2,10 @@
 import { MillraceError, show } from "./errors.ts";
 import { COMMAND_FLAG } from "./native/tables.ts";
 
-/** Header fields for a response: what `new Headers()` takes, or an object whose values may be arrays (several lines). */
+/**
+ * Header fields for a response: what `new Headers()` takes, or an object whose values may be arrays
+ * (several lines).
+ */
 export type HeadersInit =
   | NonNullable<ConstructorParameters<typeof globalThis.Headers>[0]>
   | Readonly<Record<string, string | number | readonly string[]>>;
@@ -28,7 +31,6 @@ interface FieldName {
 
 const NAMES_MAX = 512;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the point is to find them.
 const NOT_IN_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 const names = new Map<string, FieldName>();
 
@@ -87,7 +89,10 @@ export class HeaderLines {
       this.set(name, (headers as Readonly<Record<string, string>>)[name] as string);
   }
 
-  /** Takes over the fields of a standard Response. What only concerns the hop it came from is left behind. */
+  /**
+   * Takes over the fields of a standard Response. What only concerns the hop it came from is left
+   * behind.
+   */
   takeFrom(headers: Headers): void {
     for (const [name, value] of headers) {
       if (name === "transfer-encoding" || name === "keep-alive") continue;
@@ -127,7 +132,8 @@ export class HeaderLines {
       .join("")}`;
   }
 
-  // True when the field is dealt with and gets no line. Framing is written natively, so that it cannot be wrong.
+  // True when the field is dealt with and gets no line. Framing is written natively, so that it
+  // cannot be wrong.
   #setSpecial(field: FieldName, name: string, value: string | number | readonly string[]): boolean {
     const text = checkedValue(name, typeof value === "object" ? value.join(", ") : value).trim();
     switch (field.special) {

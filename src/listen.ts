@@ -22,7 +22,8 @@ async function resolve(hostname: string): Promise<string> {
     return (await lookup(name)).address;
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code ?? "unknown";
-    const message = `the hostname ${JSON.stringify(hostname)} has no address (${reason}); use a name or address of this machine`;
+    const fix = "use a name or an address of this machine";
+    const message = `the hostname ${JSON.stringify(hostname)} has no address (${reason}); ${fix}`;
     throw new MillraceError("ERR_MILLRACE_ADDR_NOT_AVAILABLE", message, { cause });
   }
 }

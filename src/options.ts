@@ -8,23 +8,34 @@ import type { RawRoute, Routes } from "./routes.ts";
 
 type LimitRow = (typeof LIMITS)[number];
 
-/** Bounds on what peers may send and hold; each is described in docs/limits.md with its default and range. */
+/**
+ * Bounds on what peers may send and hold; each is described in docs/limits.md with its default and
+ * range.
+ */
 export type LimitOptions = {
   readonly [Row in Extract<LimitRow, { group: "limits" }> as Row["option"]]?: number;
 };
 
-/** Milliseconds that a peer may owe something (`handler`: the application); each is described in docs/limits.md. */
+/**
+ * Milliseconds that a peer may owe something (`handler`: the application); each is described in
+ * docs/limits.md.
+ */
 export type TimeoutOptions = {
   readonly [Row in Extract<LimitRow, { group: "timeouts" }> as Row["option"]]?: number;
 };
 
 /** One place to listen at: an address and port, a unix socket, or an inherited descriptor. */
 export interface ListenOptions {
-  /** Connections that the kernel keeps waiting; it may have a lower bound of its own. @default 511 */
+  /**
+   * Connections that the kernel keeps waiting; it may have a lower bound of its own. @default 511
+   */
   readonly backlog?: number;
   /** A listening socket that this process was given, as by systemd. */
   readonly fd?: number;
-  /** Address, or a name that resolves to one. "0.0.0.0" and "::" mean all interfaces. @default "127.0.0.1" */
+  /**
+   * Address, or a name that resolves to one. "0.0.0.0" and "::" mean all interfaces. @default
+   * "127.0.0.1"
+   */
   readonly hostname?: string;
   /** Permissions of the unix socket, such as 0o660. @default as the umask has it */
   readonly mode?: number;
@@ -46,7 +57,10 @@ export interface ShutdownOptions {
 
 /** Options of `serve()`. */
 export interface ServeOptions<R extends string = string> extends ListenOptions {
-  /** Makes the answer when a handler threw. Without it: the error's 4xx status, else 500 and a warning. */
+  /**
+   * Makes the answer when a handler threw. Without it: the error's 4xx status, else 500 and a
+   * warning.
+   */
   readonly error?: ErrorHandler;
   /** Answers what no route matches, the standard way. Not together with `handler` or `notFound`. */
   readonly fetch?: FetchHandler;
@@ -54,21 +68,26 @@ export interface ServeOptions<R extends string = string> extends ListenOptions {
   readonly gracefulShutdown?: boolean | ShutdownOptions;
   /** Answers what no route matches, the raw way. Not together with `fetch` or `notFound`. */
   readonly handler?: RawHandler;
-  /** Paths answered natively with 200, also while JavaScript is busy; `ready` says 503 while draining. */
+  /**
+   * Paths answered natively with 200, also while JavaScript is busy; `ready` says 503 while
+   * draining.
+   */
   readonly health?: { readonly live?: string; readonly ready?: string };
   /** Bounds on what peers may send and hold. */
   readonly limits?: LimitOptions;
   /** Several places to listen at, instead of the one above. */
   readonly listen?: readonly ListenOptions[];
   /**
-   * Native loop threads; 0 runs the loop on the JavaScript thread. "auto" is 0 up to two CPUs, where a second thread
-   * would only take turns with the first, else a quarter of them, at most 4.
+   * Native loop threads; 0 runs the loop on the JavaScript thread. "auto" is 0 up to two CPUs,
+   * where a second thread would only take turns with the first, else a quarter of them, at most 4.
    * @default "auto"
    */
   readonly loops?: number | "auto";
   /** Answers when the path has routes but none for the method. @default 405, natively */
   readonly methodNotAllowed?: FetchHandler | RawRoute;
-  /** Answers what no route matches, with status 404 unless it sets another. @default 404, natively */
+  /**
+   * Answers what no route matches, with status 404 unless it sets another. @default 404, natively
+   */
   readonly notFound?: FetchHandler | RawRoute;
   /** Patterns and what they lead to. */
   readonly routes?: Routes<R>;

@@ -1,4 +1,5 @@
-// Calls a handler and sees to it that its exchange ends: answered, failed with a status, or kept open on purpose.
+// Calls a handler and sees to it that its exchange ends: answered, failed with a status, or kept
+// open on purpose.
 import type { FetchHandler } from "./api.ts";
 import { MillraceError, clientStatusOf, sentenceOf } from "./errors.ts";
 import { sendResponse } from "./fetch.ts";
@@ -50,7 +51,8 @@ async function settle(
   }
 }
 
-// The application's hook first; what it leaves open gets the default. Returns a promise only when the hook does.
+// The application's hook first; what it leaves open gets the default. Returns a promise only when
+// the hook does.
 function fail(
   service: Service,
   req: NativeReq,
@@ -98,13 +100,16 @@ async function quietly(pending: PromiseLike<unknown>): Promise<void> {
   await pending;
 }
 
-// Sends the default answer unless there is one, and warns unless the peer is to blame or somebody knows already.
+// Sends the default answer unless there is one, and warns unless the peer is to blame or somebody
+// knows already.
 function answerFailure(req: NativeReq, res: NativeRes, error: unknown, isKnown: boolean): void {
   const status = clientStatusOf(error);
   const wasOpen = res.isOpen;
   if (wasOpen) {
     res.reset();
-    const text = status === 0 ? "Internal Server Error" : sentenceOf((error as MillraceError).code);
+    // As the native side words its refusals; the message of an error may hold what the peer sent.
+    const { code } = error as MillraceError;
+    const text = status === 0 ? "Internal Server Error" : `${code}: ${sentenceOf(code)}`;
     res.send(status === 0 ? 500 : status, `${text}\n`, PLAIN_TEXT);
   }
   if (isKnown || (status !== 0 && wasOpen)) return;
@@ -117,7 +122,7 @@ function answerFailure(req: NativeReq, res: NativeRes, error: unknown, isKnown: 
 }
 
 const PLAIN_TEXT = {
-  "Content-Type": "text/plain; charset=utf-8",
+  "Content-Type": "text/plain;charset=utf-8",
   "X-Content-Type-Options": "nosniff",
 } as const;
 

@@ -13,8 +13,8 @@ type NamesOf<Path extends string> = Path extends `${infer Segment}/${infer Rest}
   : NameOf<Path>;
 
 /**
- * The parameters of a route pattern: `Params<"/users/:id/**">` is `{ readonly id: string; readonly "*": string }`.
- * Of several wildcards the last one is "*".
+ * The parameters of a route pattern: `Params<"/users/:id/**">` is `{ readonly id: string; readonly
+ * "*": string }`. Of several wildcards the last one is "*".
  */
 export type Params<P extends string> = string extends P
   ? Readonly<Record<string, string>>

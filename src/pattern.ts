@@ -1,4 +1,5 @@
-// Route patterns as text: what is wrong with one, and the names of its parameters. Matching is native.
+// Route patterns as text: what is wrong with one, and the names of its parameters. Matching is
+// native.
 import { invalidRoute } from "./check.ts";
 
 const PARAMS_MAX = 8;

@@ -1,4 +1,5 @@
-// The request as a raw handler sees it: owned, and lazy. Strings are made when asked for, then kept.
+// The request as a raw handler sees it: owned, and lazy. Strings are made when asked for, then
+// kept.
 import type { Address, Context, Req, Res } from "./api.ts";
 import { Body, type BodyOptions } from "./body.ts";
 import { MillraceError } from "./errors.ts";
@@ -81,7 +82,8 @@ export class NativeReq implements Req {
   get headers(): HeaderText {
     if (this.#headers !== undefined) return this.#headers;
     const from = this.#peerAt() + ((this.#peer >>> 16) & 0xff);
-    // Cut out first: a search for an absent field must not run on into the other requests of the batch.
+    // Cut out first: a search for an absent field must not run on into the other requests of the
+    // batch.
     this.#headers = new HeaderText(this.#text.slice(from, from + this.#headerLength));
     return this.#headers;
   }
@@ -154,7 +156,9 @@ export class NativeReq implements Req {
     return this.#bytes !== undefined;
   }
 
-  /** For messages: "POST /users/:id". The pattern and not the path, because the path is the peer's. */
+  /**
+   * For messages: "POST /users/:id". The pattern and not the path, because the path is the peer's.
+   */
   get where(): string {
     return `${this.method} ${this.target.pattern}`;
   }
@@ -205,7 +209,10 @@ export class NativeReq implements Req {
     }
   }
 
-  /** Lets go of the batch's text: called when the exchange outlives the batch, else one slow request keeps it all. */
+  /**
+   * Lets go of the batch's text: called when the exchange outlives the batch, else one slow request
+   * keeps it all.
+   */
   compact(): void {
     if (this.#text.length < COMPACT_FROM) return;
     const length = this.#ownLength();
@@ -219,7 +226,10 @@ export class NativeReq implements Req {
     this.#url = undefined;
   }
 
-  /** The peer has left, or has sent its last byte; the response knows whether it can still be answered. */
+  /**
+   * The peer has left, or has sent its last byte; the response knows whether it can still be
+   * answered.
+   */
   peerLeft(): void {
     if (this.#isAborted) return;
     this.#isAborted = true;

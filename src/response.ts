@@ -1,4 +1,5 @@
-// The response builder of a raw handler: collects a status and header lines, then makes one native call.
+// The response builder of a raw handler: collects a status and header lines, then makes one native
+// call.
 import type { AsyncResource } from "node:async_hooks";
 import type { Res } from "./api.ts";
 import { type Bytes, byteLengthOf, checkedBody } from "./body.ts";
@@ -171,7 +172,10 @@ export class NativeRes implements Res, OpenExchange {
     return this.#finish(body);
   }
 
-  /** The handler has returned and the answer is yet to come: from now on we can be told that the peer left. */
+  /**
+   * The handler has returned and the answer is yet to come: from now on we can be told that the
+   * peer left.
+   */
   track(): void {
     this.#isTracked = true;
     this.#service.open.set(this.#handle, this);
@@ -233,16 +237,19 @@ export class NativeRes implements Res, OpenExchange {
     if (body === undefined || body.length === 0) return;
     throw new MillraceError(
       "ERR_MILLRACE_INVALID_BODY",
-      `a response with status ${status} has no body, got ${byteLengthOf(body)} bytes (${this.req.where})`,
+      `${this.req.where}: status ${status} has no body, got ${byteLengthOf(body)} bytes`,
     );
   }
 
-  // True when the field is to be sent as said: it announces a body that this response does not carry.
+  // True when the field is to be sent as said: it announces a body that this response does not
+  // carry.
   #checkLength(said: number, body: string | Uint8Array | undefined): boolean {
     const has = byteLengthOf(body);
     if (has === 0 && (this.isHead || this.#status === 304)) return true;
     if (said === has) return false;
-    const message = `Content-Length says ${said}, the body of ${this.req.where} has ${has} bytes; leave the field out, it is written for you`;
+    const message =
+      `${this.req.where}: Content-Length says ${said}, the body has ${has} bytes; ` +
+      "leave the field out, it is written for you";
     throw new MillraceError("ERR_MILLRACE_LENGTH_MISMATCH", message);
   }
 
@@ -264,7 +271,8 @@ export class NativeRes implements Res, OpenExchange {
   #isWritable(): boolean {
     if (this.#state === OPEN) return true;
     if (this.#state === ABORTED) return false;
-    const message = `the response to ${this.req.where} has been ended; answer once, and return after answering`;
+    const fix = "answer once, and return after answering";
+    const message = `the response to ${this.req.where} has been ended; ${fix}`;
     throw new MillraceError("ERR_MILLRACE_ALREADY_ENDED", message);
   }
 }

@@ -10,7 +10,9 @@ import type { Target } from "./service.ts";
 
 const RAW: unique symbol = Symbol.for("millrace.raw");
 
-/** A raw handler, marked so that it is told from a fetch handler without looking at its arguments. */
+/**
+ * A raw handler, marked so that it is told from a fetch handler without looking at its arguments.
+ */
 export interface RawRoute<P extends string = string> {
   readonly [RAW]: RawHandler<P>;
 }
@@ -35,8 +37,8 @@ export function raw<P extends string = string>(handler: RawHandler<P>): RawRoute
 /** What one route may have besides handlers. */
 export interface RouteOptions {
   /**
-   * What happens to request bodies: "buffer" calls the handler when the body is complete, "sized" does that too but
-   * refuses bodies of unknown length with 411, "none" refuses any body with 413.
+   * What happens to request bodies: "buffer" calls the handler when the body is complete, "sized"
+   * does that too but refuses bodies of unknown length with 411, "none" refuses any body with 413.
    * @default "buffer"
    */
   readonly body?: "buffer" | "none" | "sized";
@@ -62,8 +64,9 @@ export interface MethodTable<P extends string = string> extends RouteOptions {
 export type RouteValue<P extends string = string> = RouteAnswer<P> | MethodTable<P>;
 
 /**
- * Patterns and what they lead to. Segments are literal, `:name` (or `@name`), `*` (also `prefix*`, `*suffix`), or `**`
- * for one or more segments. Literal goes before `:name`, then `*`, then `**`, whatever their order here.
+ * Patterns and what they lead to. Segments are literal, `:name` (or `@name`), `*` (also `prefix*`,
+ * `*suffix`), or `**` for one or more segments. Literal goes before `:name`, then `*`, then `**`,
+ * whatever their order here.
  */
 export type Routes<R extends string = string> = { readonly [P in R]: RouteValue<P> };
 
@@ -222,7 +225,8 @@ function handlerRow(
   return { ...EMPTY_ROW, method, pattern, kind: ROUTE_KIND.Handler, id, ...reading };
 }
 
-// The Response stays unread, so that the same options object can be used again, also after a failure.
+// The Response stays unread, so that the same options object can be used again, also after a
+// failure.
 async function staticRow(
   method: string,
   pattern: string,
@@ -241,7 +245,7 @@ async function staticRow(
   if (lines.length >= 0 && lines.length !== content.length) {
     throw invalidRoute(
       pattern,
-      `has a Response whose Content-Length says ${lines.length}, its body has ${content.length} bytes`,
+      `has a Response of ${content.length} bytes whose Content-Length says ${lines.length}`,
     );
   }
   const { status } = response;

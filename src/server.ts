@@ -13,15 +13,15 @@ import type { NativeRes } from "./response.ts";
 import { type RouteTable, compileRoutes } from "./routes.ts";
 import { type Service, makeCounts } from "./service.ts";
 
-const BATCH_BYTES = 1_048_576;
+const BATCH_BYTES = 262_144;
 
 /**
- * Starts a server. The promise resolves when it listens, and rejects when it cannot; after that the same options can
- * be tried again.
+ * Starts a server. The promise resolves when it listens, and rejects when it cannot; after that the
+ * same options can be tried again.
  *
- * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_INVALID_ROUTE, ERR_MILLRACE_ADDR_IN_USE,
- * ERR_MILLRACE_ADDR_NOT_AVAILABLE, ERR_MILLRACE_ACCESS_DENIED, ERR_MILLRACE_LISTEN_FAILED, ERR_MILLRACE_NO_BINARY
- * (all as rejections)
+ * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_INVALID_ROUTE,
+ * ERR_MILLRACE_ADDR_IN_USE, ERR_MILLRACE_ADDR_NOT_AVAILABLE, ERR_MILLRACE_ACCESS_DENIED,
+ * ERR_MILLRACE_LISTEN_FAILED, ERR_MILLRACE_NO_BINARY (all as rejections)
  * @example
  * ```ts
  * import { raw, serve } from "millrace";

@@ -1,8 +1,12 @@
-// What the requests of one server share: native functions, handlers by route number, open exchanges, counts.
+// What the requests of one server share: native functions, handlers by route number, open
+// exchanges, counts.
 import type { Address, Context, ErrorHandler, FetchHandler, RawHandler, Req, Res } from "./api.ts";
 import type { Binding } from "./native/binding.ts";
 
-/** A handler with what is known about its route; its index in `Service.targets` is the native route number. */
+/**
+ * A handler with what is known about its route; its index in `Service.targets` is the native route
+ * number.
+ */
 export interface Target {
   readonly pattern: string; // "/users/:id", or "(fallback)"; for messages
   readonly params: readonly string[]; // names, in the order of the native spans
@@ -43,7 +47,10 @@ export interface Counts {
   requests: number;
   largest: number;
   delayMax: number;
-  /** Requests by how long they were queued: 0 to 127 ms by millisecond, then 8 steps per factor of two. */
+  /**
+   * Requests by how long they were queued: 0 to 127 ms by millisecond, then 8 steps per factor of
+   * two.
+   */
   readonly delays: Float64Array;
 }
 
@@ -58,7 +65,10 @@ export function countDelay(counts: Counts, ms: number): void {
   if (ms > counts.delayMax) counts.delayMax = ms;
 }
 
-/** The delay in milliseconds that `share` (0 to 1) of all requests did not exceed; within a tenth above 127 ms. */
+/**
+ * The delay in milliseconds that `share` (0 to 1) of all requests did not exceed; within a tenth
+ * above 127 ms.
+ */
 export function delayAt(counts: Counts, share: number): number {
   let left = counts.delays.reduce((sum, count) => sum + count, 0) * share;
   if (left === 0) return 0;

@@ -21,7 +21,9 @@ export function standardRequest(req: NativeReq, service: Service): Request {
   return make(req, service);
 }
 
-/** What `request.url` says: scheme and Host in front of the target, serialised as URL parsing does. */
+/**
+ * What `request.url` says: scheme and Host in front of the target, serialised as URL parsing does.
+ */
 export function urlOf(req: NativeReq, service: Service): string {
   const target = req.url;
   if (!target.startsWith("/")) return absoluteUrl(req, service);
@@ -100,7 +102,8 @@ class LightRequest {
   async arrayBuffer(): Promise<ArrayBuffer> {
     if (this.#real !== undefined) return this.#real.arrayBuffer();
     const bytes = this.#take();
-    return bytes.slice().buffer as ArrayBuffer;
+    if (bytes.byteLength === bytes.buffer.byteLength) return bytes.buffer as ArrayBuffer;
+    return new Uint8Array(bytes).buffer;
   }
 
   async bytes(): Promise<Uint8Array> {

@@ -1,4 +1,5 @@
-// Warnings to the operator through process.emitWarning, bounded per second so that a failing route cannot flood.
+// Warnings to the operator through process.emitWarning, bounded per second so that a failing route
+// cannot flood.
 import { type ErrorCode, docsOf } from "./errors.ts";
 
 const PER_SECOND_MAX = 20;

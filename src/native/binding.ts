@@ -44,36 +44,64 @@ export interface NativeAddress {
 }
 
 /**
- * Called once per batch on the JS thread. `count` events lie in `batch` one behind the other (layout: EVENT in
- * tables.ts; step by the record's size word); `text` holds their texts one behind the other, in the same order.
+ * Called once per batch on the JS thread. `count` events lie in `batch` one behind the other
+ * (layout: EVENT in tables.ts; step by the record's size word); `text` holds their texts one behind
+ * the other, in the same order.
  */
 export type Dispatch = (count: number, text: string) => void;
 
+/** What open() gives: the number for the other calls, and where it listens. */
+export interface OpenedServer {
+  readonly server: number;
+  readonly addresses: readonly NativeAddress[];
+  readonly poller: string; // "epoll", …
+}
+
+/** The functions of the addon. */
 export interface Binding {
   /**
-   * Binds, listens, starts. Throws an Error with `code` (an errno name), `errno`, `syscall` and `listener` (index)
-   * when the system refuses, or `code: "ERR_MILLRACE_INVALID_ROUTE"` with `route` (index).
-   * `batch` is where events are written; at least 256 KiB.
+   * Binds, listens, starts. Throws an Error with `code` (an errno name), `errno`, `syscall` and
+   * `listener` (index) when the system refuses, or `code: "ERR_MILLRACE_INVALID_ROUTE"` with
+   * `route` (index). `batch` is where events are written; at least 256 KiB.
    */
-  open(options: NativeOptions, batch: Uint8Array, dispatch: Dispatch): { server: number; addresses: NativeAddress[]; poller: string };
+  open(options: NativeOptions, batch: Uint8Array, dispatch: Dispatch): OpenedServer;
   /**
-   * The whole response. `handle` and `generation` are words 2 and 3 of the request event. `statusFlags` is
-   * status | COMMAND_FLAG bits << 16. `headers` are latin1 lines "Name: value\r\n". True when it was queued.
+   * The whole response. `handle` and `generation` are words 2 and 3 of the request event.
+   * `statusFlags` is status | COMMAND_FLAG bits << 16. `headers` are latin1 lines "Name:
+   * value\r\n". True when it was queued.
    */
-  respond(handle: number, generation: number, statusFlags: number, headers: string, body: string | Uint8Array | undefined): boolean;
+  respond(
+    handle: number,
+    generation: number,
+    statusFlags: number,
+    headers: string,
+    body: string | Uint8Array | undefined,
+  ): boolean;
   /** A 1xx response ahead of the final one. */
   informational(handle: number, generation: number, status: number, headers: string): boolean;
   /** Resets the connection of the exchange. */
   cut(handle: number, generation: number): void;
-  /** During dispatch only: the large body of the event whose flags have BODY_IS_BLOB; `blob` is its word 12. */
+  /**
+   * During dispatch only: the large body of the event whose flags have BODY_IS_BLOB; `blob` is its
+   * word 12.
+   */
   takeBody(blob: number): Uint8Array;
-  /** kind: COMMAND.Drain or COMMAND.Close. After Close every loop sends one Drained event (word 1 kind, handle = loop). */
+  /**
+   * kind: COMMAND.Drain or COMMAND.Close. After Close every loop sends one Drained event (word 1
+   * kind, handle = loop).
+   */
   control(server: number, kind: number, waitMs: number): void;
-  /** Fills `into` with METRICS.length sums over the loops, then REFUSALS.length counts per error code. */
+  /**
+   * Fills `into` with METRICS.length sums over the loops, then REFUSALS.length counts per error
+   * code.
+   */
   metrics(server: number, into: Float64Array): void;
   /** Whether the server keeps the process alive. */
   ref(server: number, alive: boolean): void;
-  /** After the last Drained event: joins the threads and frees everything. Open servers are released at exit by themselves. */
+  /**
+   * After the last Drained event: joins the threads and frees everything. Open servers are released
+   * at exit by themselves.
+   */
   release(server: number): void;
   /** What this environment holds natively: servers, lanes, undelivered blobs. For leak tests. */
   census(): { servers: number; lanes: number; blobs: number };
@@ -87,16 +115,28 @@ export function binding(): Binding {
   return loaded;
 }
 
+/**
+ * Puts other functions in place of the binary: unit tests drive the TypeScript side alone with it.
+ */
+export function setBinding(other: Binding): void {
+  loaded = other;
+}
+
 function load(): Binding {
   const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
   const require = createRequire(import.meta.url);
   if (process.platform !== "linux" && process.platform !== "darwin") {
-    throw new MillraceError("ERR_MILLRACE_UNSUPPORTED_PLATFORM", `millrace runs on Linux and macOS, this is ${process.platform}; on Windows use WSL 2`);
+    throw new MillraceError(
+      "ERR_MILLRACE_UNSUPPORTED_PLATFORM",
+      `millrace runs on Linux and macOS, this is ${process.platform}; on Windows use WSL 2`,
+    );
   }
   try {
     const explicit = process.env["MILLRACE_ADDON"];
     return (explicit ? require(explicit) : require("node-gyp-build")(root)) as Binding;
   } catch (cause) {
-    throw new MillraceError("ERR_MILLRACE_NO_BINARY", `no native binary for ${process.platform}-${process.arch} in ${root}; run "npx millrace-build"`, { cause });
+    const wanted = `${process.platform}-${process.arch}`;
+    const message = `no native binary for ${wanted} in ${root}; run "npx millrace-build"`;
+    throw new MillraceError("ERR_MILLRACE_NO_BINARY", message, { cause });
   }
 }

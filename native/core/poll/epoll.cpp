@@ -86,7 +86,8 @@ ReadyBatch Epoll::select(Milliseconds at_most) {
     ready_[used++] = {.token = event.data.u64,
                       .readable = (event.events & EPOLLIN) != 0,
                       .writable = (event.events & EPOLLOUT) != 0,
-                      .broken = (event.events & (EPOLLERR | EPOLLHUP)) != 0};
+                      .broken = (event.events & (EPOLLERR | EPOLLHUP)) != 0,
+                      .error = 0};
   }
   batch.ready = std::span<const Ready>(ready_.data(), used);
   return batch;

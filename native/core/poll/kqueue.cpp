@@ -94,7 +94,8 @@ ReadyBatch Kqueue::select(Milliseconds at_most) {
     ready_[used++] = {.token = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(event.udata)),
                       .readable = event.filter == EVFILT_READ,
                       .writable = event.filter == EVFILT_WRITE,
-                      .broken = false};
+                      .broken = false,
+                      .error = (event.flags & EV_EOF) != 0 ? static_cast<int>(event.fflags) : 0};
   }
   batch.ready = std::span<const Ready>(ready_.data(), used);
   return batch;

@@ -102,7 +102,7 @@ class Readiness final : public Poller {
   void on_ready(const Ready& ready);
   void accept_from(Listener& listener);
   void accept_failed(const Listener& listener, int error, std::vector<Completion>& into);
-  void receive(uint32_t index);
+  void receive(uint32_t index, int error);
   void on_unwanted(uint32_t index, bool broken);
 
   void keep_rest(Connection& connection, std::span<const iovec> sent_in_part, size_t accepted,
@@ -429,7 +429,7 @@ void Readiness::on_ready(const Ready& ready) {
   if ((ready.writable || ready.broken) && connection.pending != kNone) flush(index);
   bool readable = ready.readable || ready.broken;
   if (readable && wants_read(connection)) {
-    receive(index);
+    receive(index, ready.error);
   } else if (readable || connection.failed) {
     on_unwanted(index, ready.broken);
   }
@@ -462,7 +462,7 @@ void Readiness::accept_failed(const Listener& listener, int error, std::vector<C
 }
 
 // One recv per connection and wait: whatever is left keeps the socket ready.
-void Readiness::receive(uint32_t index) {
+void Readiness::receive(uint32_t index, int error) {
   size_t room = kArenaBytes - arena_used_;
   if (room < kReceiveBytesMin) return;
   Connection& connection = connections_[index];
@@ -474,12 +474,13 @@ void Readiness::receive(uint32_t index) {
     arena_used_ += (size + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
     completions_.push_back(
         {.kind = CompletionKind::Received, .id = id, .bytes = MutableBytes(to, size)});
-  } else if (count == 0) {
+  } else if (count == 0 && error == 0) {
     connection.peer_closed = true;
     completions_.push_back({.kind = CompletionKind::PeerClosed, .id = id});
-  } else if (!would_block(errno) && errno != EINTR) {
+  } else if (count < 0 && !would_block(errno) && errno != EINTR) {
     fail(index, errno, completions_);
   }
+  if (error != 0) fail(index, error, completions_);
 }
 
 // Paused, past the peer's end, or failed: take the interest back so that the event doesn't come for

@@ -24,6 +24,7 @@ struct Ready {
   bool readable = false;
   bool writable = false;
   bool broken = false;  // an error or a hang-up; reported until the descriptor is no longer watched
+  int error = 0;        // of the socket, where the kernel's report carries it
 };
 
 struct ReadyBatch {
