@@ -71,7 +71,7 @@ export function oneOf(name: string, value: unknown, allowed: readonly string[]):
 
 /** The candidate that a slip of the keyboard away from `word`, or undefined. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
-  const most = Math.max(1, Math.min(3, Math.floor(word.length / 3)));
+  const most = Math.max(1, Math.min(3, Math.ceil(word.length / 3)));
   let best: string | undefined;
   let bestDistance = most + 1;
   for (const candidate of candidates) {

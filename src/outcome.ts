@@ -23,8 +23,7 @@ export function runHandler(service: Service, req: NativeReq, res: NativeRes): vo
       pending = isThenable(result) ? result : sendResponse(req, res, result);
     }
   } catch (error) {
-    pending = fail(service, req, res, error);
-    if (pending !== undefined) void quietly(pending);
+    void fail(service, req, res, error);
     if (res.isOpen) res.track();
     return;
   }
@@ -96,10 +95,6 @@ async function failLater(
   answerFailure(req, res, error, true);
 }
 
-async function quietly(pending: PromiseLike<unknown>): Promise<void> {
-  await pending;
-}
-
 // Sends the default answer unless there is one, and warns unless the peer is to blame or somebody
 // knows already.
 function answerFailure(req: NativeReq, res: NativeRes, error: unknown, isKnown: boolean): void {
@@ -108,8 +103,7 @@ function answerFailure(req: NativeReq, res: NativeRes, error: unknown, isKnown: 
   if (wasOpen) {
     res.reset();
     // As the native side words its refusals; the message of an error may hold what the peer sent.
-    const { code } = error as MillraceError;
-    const text = status === 0 ? "Internal Server Error" : `${code}: ${sentenceOf(code)}`;
+    const text = status === 0 ? "Internal Server Error" : publicText(error as MillraceError);
     res.send(status === 0 ? 500 : status, `${text}\n`, PLAIN_TEXT);
   }
   if (isKnown || (status !== 0 && wasOpen)) return;
@@ -125,6 +119,10 @@ const PLAIN_TEXT = {
   "Content-Type": "text/plain;charset=utf-8",
   "X-Content-Type-Options": "nosniff",
 } as const;
+
+function publicText(error: MillraceError): string {
+  return `${error.code}: ${sentenceOf(error.code)}`;
+}
 
 function noReply(req: NativeReq): MillraceError {
   const fix =

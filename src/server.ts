@@ -111,7 +111,7 @@ class NativeServer implements Server {
       );
       server = new NativeServer(service, settings, opened);
     } catch (cause) {
-      throw explain(openError(cause, listeners), table);
+      throw explain(openError(cause, listeners));
     }
     return server;
   }
@@ -215,17 +215,12 @@ class NativeServer implements Server {
   }
 }
 
-// A route that only the native side could judge: its index becomes the pattern.
-function explain(error: unknown, table: RouteTable): unknown {
-  if (!(error instanceof Error)) return error;
-  const { code, route } = error as { readonly code?: unknown; readonly route?: unknown };
-  if (code !== "ERR_MILLRACE_INVALID_ROUTE" || typeof route !== "number") return error;
-  const row = table.rows[route];
-  const name =
-    row === undefined ? "" : `the route ${JSON.stringify(`${row.method} ${row.pattern}`.trim())}: `;
-  return new MillraceError("ERR_MILLRACE_INVALID_ROUTE", `${name}${error.message}`, {
-    cause: error,
-  });
+// What is wrong with a route and only the native side could judge; its sentence names the pattern.
+function explain(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof MillraceError) return error;
+  const { code } = error as { readonly code?: unknown };
+  if (code !== "ERR_MILLRACE_INVALID_ROUTE") return error;
+  return new MillraceError(code, error.message, { cause: error });
 }
 
 function announce(server: Server, ms: number): void {

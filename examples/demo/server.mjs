@@ -6,8 +6,9 @@ const page = readFileSync(new URL("./page.html", import.meta.url), "utf8");
 const guests = [];
 
 const server = await serve({
-  port: Number(process.env.PORT ?? 3000),
-  unix: process.env.UNIX_PATH || undefined,
+  ...(process.env.UNIX_PATH
+    ? { unix: process.env.UNIX_PATH, mode: 0o666 }
+    : { port: Number(process.env.PORT ?? 3000) }),
   loops: process.env.LOOPS === undefined ? "auto" : Number(process.env.LOOPS),
   health: { live: "/health/live", ready: "/health/ready" },
   routes: {
@@ -48,7 +49,8 @@ const server = await serve({
   gracefulShutdown: true,
 });
 
-const where = process.env.UNIX_PATH ? `unix:${process.env.UNIX_PATH}` : server.url;
-console.log(`millrace demo on ${where} (${server.loops || "inline"} loop, ${server.poller}); try:
-  curl -i ${server.url}/hello/you
-  curl -i -d '{"a":1}' ${server.url}/api/echo`);
+const host = server.loops === 0 ? "inline loop" : `${server.loops} threaded loop(s)`;
+console.log(`millrace demo on ${server.url} (${host}, ${server.poller})`);
+if (!process.env.UNIX_PATH) {
+  console.log(`  curl -i ${server.url}/hello/you\n  curl -i -d '{"a":1}' ${server.url}/api/echo`);
+}

@@ -188,6 +188,8 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   auto batch = info[1].As<Napi::Uint8Array>();
   if (!read_options(info[0].As<Napi::Object>(), options)) return env.Undefined();
   options.owner = &environment;
+  std::vector<std::string> paths;  // a listener's Address has no room for them
+  for (const ListenerOptions& listener : options.listeners) paths.push_back(listener.request.unix_path);
   OpenFailure failure;
   std::unique_ptr<Server> server = Server::open(std::move(options), failure);
   if (server == nullptr) {
@@ -196,10 +198,11 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   }
   Napi::Object result = Napi::Object::New(env);
   Napi::Array addresses = Napi::Array::New(env);
-  for (const Address& address : server->addresses()) {
+  for (size_t i = 0; i < paths.size(); i++) {
+    const Address& address = server->addresses()[i];
     Napi::Object item = Napi::Object::New(env);
     item.Set("family", family_name(address.family));
-    item.Set("address", std::string(address.view()));
+    item.Set("address", paths[i].empty() ? std::string(address.view()) : paths[i]);
     item.Set("port", address.port);
     addresses.Set(addresses.Length(), item);
   }

@@ -186,6 +186,8 @@ TEST("bytes behind the head are left alone") {
 
 TEST("one leading CRLF is skipped and counted, a second one is refused") {
   expect_good("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  expect_head("\r\n" + with_line("GET http://a#b HTTP/1.1"), broken(ErrorCode::BadRequestLine));
+  expect_head("\r\n" + with_line("G\xe9T / HTTP/1.1"), broken(ErrorCode::BadRequestLine));
   for (const char* start : {"\r\n\r\n", "\r\r", "\n", "\r\n\n", " ", "\r "}) {
     expect_head(start + std::string("GET / HTTP/1.1\r\n\r\n"), broken(ErrorCode::BadRequestLine));
   }

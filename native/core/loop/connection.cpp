@@ -337,6 +337,7 @@ void Connection::match_route(Method method, Bytes name, Bytes target, RouteMatch
                              uint32_t& path_length) {
   loop_.stats().requests.increment();
   loop_.router().match(method, name, target, match, path_length);
+  if (match.route->kind != RouteKind::Handler) loop_.stats().native_responses.increment();
 }
 
 void Connection::count_refusal(ErrorCode code) {
