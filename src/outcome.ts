@@ -109,10 +109,11 @@ function answerFailure(req: NativeReq, res: NativeRes, error: unknown, isKnown: 
   if (isKnown || (status !== 0 && wasOpen)) return;
   const isOurs = error instanceof MillraceError;
   const code = isOurs ? error.code : "ERR_MILLRACE_HANDLER_FAILED";
-  const what = isOurs
-    ? error.message
-    : `${req.where} threw; ${wasOpen ? "500 was sent" : "its response was over"}`;
-  warn(code, what, stackOf(error));
+  const ending = wasOpen ? "500 was sent" : "its response was over";
+  const own = isOurs ? error.message : `the handler threw; ${ending}`;
+  const what = own.includes(req.where) ? own : `${req.where}: ${own}`;
+  // Nobody threw a missing reply: its stack leads only here.
+  warn(code, what, code === "ERR_MILLRACE_NO_REPLY" ? undefined : stackOf(error));
 }
 
 const PLAIN_TEXT = {

@@ -4,6 +4,7 @@
 #include <uv.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 #include "addon/environment.h"
@@ -46,26 +47,32 @@ void give_blob(Command& command, Blob blob) {
   command.blob = reinterpret_cast<uint64_t>(blob.release());
 }
 
-void put_body(napi_env env, napi_value value, Command& command, char* out) {
+// False with an exception pending when the body is longer than a record can say.
+bool put_body(napi_env env, napi_value value, Command& command, char* out) {
   napi_valuetype type;
   napi_typeof(env, value, &type);
   if (type == napi_string) {
     if (!write_utf8(env, value, out, Bridge::kBodyRoom, command.body_length)) {
       give_blob(command, utf8_blob(env, value));
     }
-    return;
+    return true;
   }
-  if (type != napi_object) return;
+  if (type != napi_object) return true;
   void* data = nullptr;
   size_t length = 0;
   napi_typedarray_type kind;
-  if (napi_get_typedarray_info(env, value, &kind, &length, &data, nullptr, nullptr) != napi_ok) return;
+  if (napi_get_typedarray_info(env, value, &kind, &length, &data, nullptr, nullptr) != napi_ok) return true;
+  if (length > UINT32_MAX) {
+    napi_throw_range_error(env, error_code_name(ErrorCode::InvalidBody), "the body has 4 GiB or more");
+    return false;
+  }
   if (length <= Bridge::kBodyRoom) {
     if (length > 0) std::memcpy(out, data, length);
     command.body_length = static_cast<uint32_t>(length);
   } else {
     give_blob(command, Blob::copy(Bytes(static_cast<char*>(data), length)));
   }
+  return true;
 }
 
 napi_value truth(napi_env env, bool value) {
@@ -97,12 +104,17 @@ uint32_t uint_of(napi_env env, napi_value value) {
 
 constexpr uint32_t kSlotMask = (1u << Bridge::kSlotBits) - 1;
 
-// Header lines longer than the usual room get a record of their own size.
+// Header lines longer than the usual room get a record of their own size. No record, and an exception pending,
+// when they are longer than any.
 Bridge::Room begin_with_headers(napi_env env, Call& call, napi_value headers, size_t body_room) {
   Bridge::Room room = call.bridge->begin_command(Bridge::kHeaderRoom + body_room);
   if (!write_latin1(env, headers, room.content, Bridge::kHeaderRoom, room.command->header_length)) {
     size_t length = 0;
     napi_get_value_string_latin1(env, headers, nullptr, 0, &length);
+    if (length > Bridge::kHeadersMax) {
+      napi_throw_range_error(env, error_code_name(ErrorCode::InvalidHeader), "the header lines are too long");
+      return {nullptr, nullptr};
+    }
     room = call.bridge->begin_command(length + 1 + body_room);
     napi_get_value_string_latin1(env, headers, room.content, length + 1, &length);
     room.command->header_length = static_cast<uint32_t>(length);
@@ -116,12 +128,13 @@ napi_value respond(napi_env env, napi_callback_info info) {
   Call call(env, info, 5);
   if (call.bridge == nullptr) return truth(env, false);
   Bridge::Room room = begin_with_headers(env, call, call.arguments[3], Bridge::kBodyRoom);
+  if (room.command == nullptr) return nullptr;
   uint32_t status_flags = uint_of(env, call.arguments[2]);
   Command& command = *room.command;
   command.kind = static_cast<uint16_t>(CommandKind::Respond);
   command.status = static_cast<uint16_t>(status_flags & 0xffff);
   command.flags = static_cast<uint16_t>(status_flags >> 16);
-  put_body(env, call.arguments[4], command, room.content + command.header_length);
+  if (!put_body(env, call.arguments[4], command, room.content + command.header_length)) return nullptr;
   call.bridge->end_command(&command);
   return truth(env, true);
 }
@@ -130,6 +143,7 @@ napi_value informational(napi_env env, napi_callback_info info) {
   Call call(env, info, 4);
   if (call.bridge == nullptr) return truth(env, false);
   Bridge::Room room = begin_with_headers(env, call, call.arguments[3], 0);
+  if (room.command == nullptr) return nullptr;
   room.command->kind = static_cast<uint16_t>(CommandKind::Informational);
   room.command->status = static_cast<uint16_t>(uint_of(env, call.arguments[2]));
   call.bridge->end_command(room.command);
@@ -191,6 +205,11 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   std::vector<std::string> paths;  // a listener's Address has no room for them
   for (const ListenerOptions& listener : options.listeners) paths.push_back(listener.request.unix_path);
   OpenFailure failure;
+  if (environment.lane_count() + options.loops > Bridge::kLanesMax) {
+    failure.status = Status::failed(EMFILE, "lanes");
+    throw_failure(env, failure);
+    return env.Undefined();
+  }
   std::unique_ptr<Server> server = Server::open(std::move(options), failure);
   if (server == nullptr) {
     throw_failure(env, failure);

@@ -17,6 +17,14 @@ bool is_blob(const Event& event) { return (event.flags & kEventBodyIsBlob) != 0;
 
 }  // namespace
 
+void Bridge::set_doorbell(napi_threadsafe_function doorbell) {
+  doorbell_ = doorbell;
+  lane_.js_bell.set_wake([](void* bridge) { static_cast<Bridge*>(bridge)->ring_doorbell(); }, this);
+  lane_.js_bell.fall_asleep();
+}
+
+void Bridge::ring_doorbell() { napi_call_threadsafe_function(doorbell_, nullptr, napi_tsfn_nonblocking); }
+
 uint32_t Bridge::gather(MutableBytes batch, std::string& text) {
   uint32_t count = 0;
   size_t offset = 0;

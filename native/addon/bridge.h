@@ -23,6 +23,10 @@ class Bridge final {
   static constexpr uint32_t kSlotBits = 20;
   static constexpr uint32_t kLanesMax = 1u << (31 - kSlotBits);
 
+  // Makes the loop's events wake the JS thread through a thread-safe function, which its Host releases.
+  void set_doorbell(napi_threadsafe_function doorbell);
+  void ring_doorbell();
+
   // Moves events into `batch` and their texts into a string, as many as fit; 0 when there are none.
   [[nodiscard]] uint32_t gather(MutableBytes batch, std::string& text);
   [[nodiscard]] bool has_events() { return lane_.events.front() != nullptr; }
@@ -34,6 +38,8 @@ class Bridge final {
   };
   static constexpr size_t kHeaderRoom = 8 * 1024;
   static constexpr size_t kBodyRoom = 32 * 1024;
+  // Half the ring less the body: a longer record might never fit, whatever the loop takes.
+  static constexpr size_t kHeadersMax = Lane::kCommandBytes / 4;
   [[nodiscard]] Room begin_command(size_t content_size);
   void end_command(Command* command);
   void flush();  // rings the loop if commands were written since the last time
@@ -53,6 +59,7 @@ class Bridge final {
   Host& host_;
   Lane& lane_;
   const uint32_t number_;
+  napi_threadsafe_function doorbell_ = nullptr;
   bool unflushed_ = false;
   std::vector<Blob> bodies_;  // large bodies of the batch that is being dispatched
 };

@@ -47,13 +47,7 @@ void Host::add_doorbell(Bridge& bridge) {
   // Only the first keeps the process alive.
   if (!doorbells_.empty()) napi_unref_threadsafe_function(env_, doorbell);
   doorbells_.push_back(doorbell);
-  bridge.lane().js_bell.set_wake(
-      [](void* who) {
-        napi_call_threadsafe_function(static_cast<napi_threadsafe_function>(who), nullptr,
-                                      napi_tsfn_nonblocking);
-      },
-      doorbell);
-  bridge.lane().js_bell.fall_asleep();
+  bridge.set_doorbell(doorbell);
 }
 
 void Host::start() {
@@ -82,9 +76,7 @@ void Host::drain(Bridge& bridge, Entry entry) {
   Napi::HandleScope scope(env_);
   for (uint32_t batches = 0;; batches++) {
     if (batches == kBatchesPerEntry && entry == Entry::Nested) {
-      // Other work of the event loop gets its turn.
-      napi_call_threadsafe_function(doorbells_[bridge.number() - bridges_[0]->number()], nullptr,
-                                    napi_tsfn_nonblocking);
+      bridge.ring_doorbell();  // other work of the event loop gets its turn
       break;
     }
     text_.clear();
@@ -100,7 +92,7 @@ void Host::drain(Bridge& bridge, Entry entry) {
     bridge.drop_bodies();
     if (!alive || released_) break;
     if (entry == Entry::Outermost) {
-      inline_host_->work();
+      inline_host_->work(InlineHost::Events::AreDrained);
     } else {
       bridge.flush();
     }
@@ -109,7 +101,8 @@ void Host::drain(Bridge& bridge, Entry entry) {
   if (released_ && depth_ == 0) finish_release();
 }
 
-// False when JavaScript can't go on: an exception that nobody caught, or the environment is ending.
+// False when JavaScript can't go on: the environment is ending. What a tick or microtask threw is the process's
+// uncaught exception; where that is survived, the next batch comes as if nothing had happened.
 bool Host::call_dispatch(uint32_t count, Entry entry) {
   Napi::HandleScope scope(env_);
   napi_value arguments[2];
@@ -119,17 +112,18 @@ bool Host::call_dispatch(uint32_t count, Entry entry) {
   napi_create_uint32(env_, count, &arguments[0]);
   napi_create_string_latin1(env_, text_.data(), text_.size(), &arguments[1]);
   napi_get_undefined(env_, &receiver);
+  napi_status status = napi_ok;
   if (entry == Entry::Nested) {
-    return napi_call_function(env_, receiver, function, 2, arguments, &result) == napi_ok;
+    status = napi_call_function(env_, receiver, function, 2, arguments, &result);
+  } else {
+    napi_get_global(env_, &receiver);
+    status = napi_make_callback(env_, nullptr, receiver, function, 2, arguments, &result);
   }
-  napi_get_global(env_, &receiver);
-  napi_status status = napi_make_callback(env_, nullptr, receiver, function, 2, arguments, &result);
   if (status == napi_ok) return true;
   napi_value error;
-  if (status == napi_pending_exception && napi_get_and_clear_last_exception(env_, &error) == napi_ok) {
-    napi_fatal_exception(env_, error);
-  }
-  return false;
+  return status == napi_pending_exception &&
+         napi_get_and_clear_last_exception(env_, &error) == napi_ok &&
+         napi_fatal_exception(env_, error) == napi_ok;
 }
 
 // --- commands to the loops ---
@@ -145,12 +139,12 @@ void Host::on_prepare(uv_prepare_t* prepare) {
 void Host::flush_all() {
   unflushed_ = false;
   if (released_) return;
-  if (inline_host_ != nullptr) return inline_host_->work();
+  if (inline_host_ != nullptr) return inline_host_->work(InlineHost::Events::WakeUs);
   for (auto& bridge : bridges_) bridge->flush();
 }
 
 void Host::make_room(Bridge& bridge) {
-  if (inline_host_ != nullptr) return inline_host_->work();
+  if (inline_host_ != nullptr) return inline_host_->work(InlineHost::Events::WakeUs);
   bridge.flush();
 }
 

@@ -17,7 +17,7 @@ int InlineHost::start(Host& host, Bridge& bridge, Loop& loop) {
   if (error != 0) return error;
   poll_->data = this;
   error = uv_poll_start(poll_, UV_READABLE, &InlineHost::on_readable);
-  if (error == 0) work();
+  if (error == 0) work(Events::WakeUs);
   return error;
 }
 
@@ -30,15 +30,16 @@ void InlineHost::turn() {
     RoleScope role(loop_thread);
     loop_->poll(0);
   }
-  work();
+  work(Events::AreDrained);
   if (!bridge_->has_events()) return;
   host_->drain(*bridge_, Host::Entry::Outermost);  // may close us
 }
 
-void InlineHost::work() {
+void InlineHost::work(Events events) {
   if (closed_) return;
   RoleScope role(loop_thread);
   Milliseconds at_most = loop_->work();
+  if (events == Events::WakeUs && bridge_->has_events()) at_most = 0;
   if (at_most == kNever) {
     uv_timer_stop(timer_);
   } else {

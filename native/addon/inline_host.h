@@ -15,7 +15,10 @@ class InlineHost final {
 
   // On failure the handles are not started and nothing will run; libuv's error is returned.
   [[nodiscard]] int start(Host& host, Bridge& bridge, Loop& loop);
-  void work();  // takes commands, writes, sets the timer
+  // Takes commands, writes, sets the timer. Nobody rings for the events that come of it: unless the caller drains
+  // them itself, the timer does.
+  enum class Events : uint8_t { AreDrained, WakeUs };
+  void work(Events events);
   void ref(bool alive);
   void close();  // host.handle_closed() follows, kHandles times
 

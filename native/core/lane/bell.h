@@ -15,16 +15,22 @@ class Bell final {
     who_ = who;
   }
 
-  // Consumer: about to sleep. Afterwards it must look at its ring once more and call stay_awake() when not empty.
-  void fall_asleep() { asleep_.store(true, std::memory_order_seq_cst); }
-  void stay_awake() { asleep_.store(false, std::memory_order_seq_cst); }
+  // Consumer: about to sleep. Afterwards it must look once more at what it waits for (a record, room) and call
+  // stay_awake() when that is there. The fence pairs with the one in ring(): either that second look sees what
+  // the producer did before it rang, or ring() sees us asleep.
+  void fall_asleep() {
+    asleep_.store(true, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
+  // Relaxed: a producer that still sees the flag wakes us once too often, never once too little.
+  void stay_awake() { asleep_.store(false, std::memory_order_relaxed); }
 
-  // Producer: after commit(). The exchange is sequentially consistent with the consumer's store and its look at
-  // the ring: either the consumer sees the record, or we see it asleep.
+  // Producer: after commit(). Pairs with fall_asleep().
   void ring() {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (!asleep_.load(std::memory_order_relaxed)) return;
-    if (asleep_.exchange(false, std::memory_order_seq_cst) && wake_ != nullptr) wake_(who_);
+    // Only who takes the flag down wakes. Relaxed: the way to wake brings its own order.
+    if (asleep_.exchange(false, std::memory_order_relaxed) && wake_ != nullptr) wake_(who_);
   }
 
  private:

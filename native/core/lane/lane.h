@@ -26,8 +26,8 @@ class Lane final {
   Ring commands;   // the other way round
   Bell js_bell;    // wakes the consumer of events
   Bell loop_bell;  // wakes the consumer of commands
-  // Set by the loop when it holds requests back for want of room here. Relaxed: the fence in events_taken() and
-  // the loop's second look after falling asleep order it.
+  // Set by the loop when it holds requests or notices back for want of room here. Relaxed: the fences in
+  // events_taken() and in the loop_bell's fall_asleep() order it with the room.
   std::atomic<bool> loop_waits_for_room{false};
 
   // Consumer of events: some were popped.

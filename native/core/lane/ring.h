@@ -27,16 +27,9 @@ class Ring final {
 
   // Room for a record of `size` bytes, or null when there is none. Nothing is visible before commit().
   [[nodiscard]] char* reserve(size_t size) {
-    size = rounded(size);
+    if (!has_room(size)) return nullptr;
     uint64_t offset = tail_ & (capacity_ - 1);
-    uint64_t to_end = capacity_ - offset;
-    uint64_t needed = to_end >= size ? size : to_end + size;
-    if (tail_ + needed - head_seen_ > capacity_) {
-      // Pairs with the release store in pop(): the consumer is done with those bytes.
-      head_seen_ = shared_head_.load(std::memory_order_acquire);
-      if (tail_ + needed - head_seen_ > capacity_) return nullptr;
-    }
-    padding_ = to_end >= size ? 0 : to_end;
+    padding_ = padding_before(rounded(size));
     return memory_.data() + (padding_ == 0 ? offset : 0);
   }
 
@@ -54,12 +47,14 @@ class Ring final {
     shared_tail_.store(tail_, std::memory_order_release);
   }
 
-  // Whether reserve(size) would succeed.
+  // Whether reserve() of this size, or of any smaller one, would succeed.
   [[nodiscard]] bool has_room(size_t size) {
-    // Twice the size covers the padding at the end of the memory.
-    if (tail_ + 2 * rounded(size) - head_seen_ <= capacity_) return true;
+    size = rounded(size);
+    uint64_t end = tail_ + padding_before(size) + size;
+    if (end - head_seen_ <= capacity_) return true;
+    // Pairs with the release store in pop(): the consumer is done with those bytes.
     head_seen_ = shared_head_.load(std::memory_order_acquire);
-    return tail_ + 2 * rounded(size) - head_seen_ <= capacity_;
+    return end - head_seen_ <= capacity_;
   }
 
   // --- consumer ---
@@ -88,8 +83,8 @@ class Ring final {
 
   // --- either ---
   [[nodiscard]] bool is_empty() const {
-    // Sequentially consistent, for the re-check after a bell's sleep flag is set.
-    return shared_head_.load(std::memory_order_seq_cst) == shared_tail_.load(std::memory_order_seq_cst);
+    // Relaxed: as the second look before a sleep it is ordered by the fence in Bell::fall_asleep().
+    return shared_head_.load(std::memory_order_relaxed) == shared_tail_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] size_t capacity() const { return capacity_; }
 
@@ -100,6 +95,12 @@ class Ring final {
     uint16_t flags;
   };
   static_assert(sizeof(Prefix) == 8);
+
+  // Bytes left at the end of the memory when a record does not fit there any more.
+  [[nodiscard]] uint64_t padding_before(size_t size) const {
+    uint64_t to_end = capacity_ - (tail_ & (capacity_ - 1));
+    return to_end >= size ? 0 : to_end;
+  }
 
   Blob memory_;
   const size_t capacity_;

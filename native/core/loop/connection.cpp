@@ -41,10 +41,7 @@ void Connection::offer_again() {
   if (state_ != State::Open || paused_) return;
   MutableBytes unread(unread_.data() + unread_begin_, unread_end_ - unread_begin_);
   if (unread.empty()) return offer({});
-  offering_ = true;
-  size_t consumed = session_->receive(unread, *this);
-  offering_ = false;
-  unread_begin_ += consumed;
+  unread_begin_ += session_->receive(unread, *this);
   if (unread_begin_ == unread_end_ || state_ != State::Open) {
     unread_ = Blob();
     unread_begin_ = unread_end_ = 0;
@@ -52,9 +49,7 @@ void Connection::offer_again() {
 }
 
 void Connection::offer(MutableBytes bytes) {
-  offering_ = true;
   size_t consumed = session_->receive(bytes, *this);
-  offering_ = false;
   if (state_ == State::Open && consumed < bytes.size()) {
     stash(Bytes(bytes.data() + consumed, bytes.size() - consumed));
   }
@@ -88,24 +83,36 @@ void Connection::pause() {
 }
 
 void Connection::resume() {
-  if (state_ != State::Open) return;
-  if (paused_) {
-    paused_ = false;
-    if (!peer_closed_) loop_.poller().resume_receiving(id_);
-  }
+  // Who is starved goes on when its turn comes, whatever else has become free.
+  if (state_ != State::Open || starved_) return;
+  unpause();
   if (offer_due_) return;
   offer_due_ = true;
   loop_.add_offer(id_.index);
+}
+
+void Connection::on_room() {
+  // The index may be another connection's by now.
+  if (!starved_) return;
+  starved_ = false;
+  if (state_ != State::Open) return;
+  unpause();
+  offer_again();
+}
+
+void Connection::unpause() {
+  if (paused_ && !peer_closed_) loop_.poller().resume_receiving(id_);
+  paused_ = false;
 }
 
 // --- exchanges and events ---
 
 bool Connection::can_open_exchange() {
   if (loop_.can_open_exchange()) return true;
-  if (state_ == State::Open) {
-    pause();
-    loop_.add_starved(id_.index);
-  }
+  if (state_ != State::Open) return false;
+  pause();
+  if (!starved_) loop_.add_starved(id_.index);
+  starved_ = true;
   return false;
 }
 
@@ -142,7 +149,7 @@ void Connection::write(Bytes bytes) {
     // A segment of a pending send is not touched any more.
     if (queue_.size() == sending_segments_ || queue_.back().keep != Keep::Block ||
         queue_.back().size == Slab::kBlockSize) {
-      queue_.push_back({loop_.take_block(), 0, Keep::Block, 0});
+      queue_.push_back({loop_.take_block(), 0, Keep::Block});
     }
     Segment& last = queue_.back();
     size_t part = std::min(bytes.size(), Slab::kBlockSize - last.size);
@@ -157,14 +164,14 @@ void Connection::write_blob(Blob blob) {
   if (state_ == State::Closed || blob.empty()) return;
   queued_bytes_ += blob.size();
   size_t size = blob.size();
-  queue_.push_back({blob.release(), 0, Keep::Blob, size});
+  queue_.push_back({blob.release(), size, Keep::Blob});
   mark_dirty();
 }
 
 void Connection::write_static(Bytes bytes) {
   if (state_ == State::Closed || bytes.empty()) return;
   queued_bytes_ += bytes.size();
-  queue_.push_back({const_cast<char*>(bytes.data()), 0, Keep::Static, bytes.size()});
+  queue_.push_back({const_cast<char*>(bytes.data()), bytes.size(), Keep::Static});
   mark_dirty();
 }
 
@@ -186,8 +193,7 @@ void Connection::send_queue() {
     size_t count = std::min(queue_.size(), kPartsMax);
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
-      const Segment& segment = queue_[i];
-      parts[i] = Bytes(segment.data + segment.begin, segment.size - segment.begin);
+      parts[i] = Bytes(queue_[i].data, queue_[i].size);
       bytes += parts[i].size();
     }
     switch (loop_.poller().send(id_, {parts.data(), count})) {
@@ -209,7 +215,7 @@ void Connection::send_queue() {
 void Connection::on_sent() {
   if (state_ == State::Closed) return;
   size_t bytes = 0;
-  for (size_t i = 0; i < sending_segments_; i++) bytes += queue_[i].size - queue_[i].begin;
+  for (size_t i = 0; i < sending_segments_; i++) bytes += queue_[i].size;
   loop_.stats().bytes_out.add(static_cast<int64_t>(bytes));
   drop_segments(sending_segments_);
   sending_segments_ = 0;
@@ -227,7 +233,7 @@ void Connection::on_progress() {
 void Connection::drop_segments(size_t count) {
   for (size_t i = 0; i < count; i++) {
     Segment& segment = queue_[i];
-    queued_bytes_ -= segment.size - segment.begin;
+    queued_bytes_ -= segment.size;
     if (segment.keep == Keep::Block) loop_.give_back_block(segment.data);
     if (segment.keep == Keep::Blob) Blob dropped = Blob::adopt(segment.data, segment.size);
   }
@@ -248,8 +254,7 @@ void Connection::finish(CloseCause cause) {
   state_ = State::Finishing;
   cause_ = cause;
   session_deadline_ = kNever;
-  if (paused_ && !peer_closed_) loop_.poller().resume_receiving(id_);
-  paused_ = false;
+  unpause();
   update_deadline();
   mark_dirty();  // with an empty queue too: flush() goes on to linger()
 }

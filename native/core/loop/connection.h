@@ -32,6 +32,7 @@ class Connection final : public Sink {
   void on_deadline();
   void on_command(const Command& command);
   void offer_again();  // after resume(): unread bytes, or none
+  void on_room();      // when starved: go on
   void on_drain();
   void flush();
   void force();  // the stop deadline has passed
@@ -80,14 +81,14 @@ class Connection final : public Sink {
   enum class Keep : uint8_t { Block, Blob, Static };
   // A run of queued bytes and what keeps them alive.
   struct Segment {
-    char* data = nullptr;  // what to free
-    uint32_t begin = 0;
+    char* data = nullptr;
+    size_t size = 0;
     Keep keep = Keep::Block;
-    size_t size = 0;  // end of the bytes, counted from data
   };
 
   void offer(MutableBytes bytes);
   void stash(Bytes bytes);
+  void unpause();
   void mark_dirty();
   void send_queue();
   void drop_segments(size_t count);
@@ -113,8 +114,8 @@ class Connection final : public Sink {
   CloseCause cause_ = CloseCause::CloseCalled;
   bool dirty_ = false;
   bool paused_ = false;
-  bool offering_ = false;     // inside session_->receive(): no re-entry
-  bool offer_due_ = false;    // in the loop's list
+  bool offer_due_ = false;  // in the loop's list
+  bool starved_ = false;    // in the loop's other list: the lane or the exchanges have no room
   bool peer_closed_ = false;
   uint32_t open_exchanges_ = 0;
 

@@ -20,10 +20,10 @@ namespace millrace {
 
 namespace {
 
-constexpr size_t kArenaBytes = 256 * 1024;
-constexpr size_t kReceiveBytesMax = 64 * 1024;
+constexpr size_t kArenaBytes = size_t{256} * 1024;
+constexpr size_t kReceiveBytesMax = size_t{64} * 1024;
 // Less room than this in the arena: what is ready stays in the kernel until the next wait.
-constexpr size_t kReceiveBytesMin = 16 * 1024;
+constexpr size_t kReceiveBytesMin = size_t{16} * 1024;
 constexpr size_t kArenaAlignment = 64;
 constexpr size_t kPartsMax = 64;
 constexpr int kAcceptsMax = 64;

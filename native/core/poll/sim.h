@@ -109,7 +109,7 @@ class Sim final : public Poller {
   SimFaults faults_;
   uint64_t random_;
   Milliseconds now_ = 1000;
-  size_t received_bytes_max_ = 64 * 1024;
+  size_t received_bytes_max_ = size_t{64} * 1024;
   int accept_error_ = 0;
   int32_t descriptors_left_ = INT32_MAX;
   bool accepting_ = true;

@@ -1,0 +1,219 @@
+// FakeSink: a connection without a loop: one HTTP/1 session, virtual time, and all that it emits and
+// writes kept as values. Bytes the session leaves unread come again, in a buffer of exactly their size.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/proto/http1/session.h"
+#include "core/route/router.h"
+#include "test/seen.h"
+
+namespace millrace::test {
+
+class FakeSink final : public Sink {
+ public:
+  FakeSink(const Limits& limits, const Router& router)
+      : limits_(limits),
+        router_(router),
+        fields_(static_cast<size_t>(limits.header_count_max)),
+        session_(http1::make_session()) {
+    offer();
+  }
+  ~FakeSink() { close(); }
+  FakeSink(const FakeSink&) = delete;
+  FakeSink& operator=(const FakeSink&) = delete;
+
+  std::vector<SeenEvent> events;
+  std::string written;
+  std::vector<ErrorCode> refusals;
+
+  // --- what a connection tells its session ---
+  void feed(Bytes bytes) {
+    if (!is_open_) return;
+    unread_.append(bytes);
+    offer();
+    settle();
+  }
+  void half_close() {
+    if (!is_open_) return;
+    session_->peer_closed(*this);
+    settle();
+  }
+  void lose() { close(); }
+  void start_draining() {
+    draining_ = true;
+    if (!is_open_) return;
+    session_->drain(*this);
+    settle();
+  }
+  void answer(ExchangeId exchange, const CommandText& text) {
+    if (!is_open(exchange)) {
+      late_commands++;
+      return;
+    }
+    if (text.kind == CommandKind::Cut) return abort(CloseCause::CloseCalled);
+    const size_t size = command_size(text);
+    const std::unique_ptr<uint64_t[]> record(new uint64_t[size / 8]);
+    write_command(exchange, text, reinterpret_cast<char*>(record.get()));
+    session_->command(*reinterpret_cast<Command*>(record.get()), *this);
+    settle();
+  }
+  // Stops at each deadline on the way.
+  void advance(Milliseconds span) {
+    const Milliseconds until = now_ + span;
+    while (is_open_ && deadline_ != kNever && deadline_ <= until) {
+      if (deadline_ > now_) now_ = deadline_;
+      deadline_ = kNever;
+      session_->deadline(*this);
+      settle();
+    }
+    now_ = until;
+  }
+
+  [[nodiscard]] bool is_open() const { return is_open_; }
+  [[nodiscard]] bool was_aborted() const { return was_aborted_; }
+  [[nodiscard]] bool is_paused() const { return paused_; }
+  [[nodiscard]] size_t open_exchanges() const { return open_count_; }
+  [[nodiscard]] Milliseconds armed() const { return is_open_ ? deadline_ : kNever; }
+  [[nodiscard]] CloseCause cause() const { return cause_; }
+  size_t late_commands = 0;
+
+  // --- Sink ---
+  bool can_open_exchange() override {
+    if (open_count_ < static_cast<size_t>(limits_.in_flight_max)) return true;
+    paused_ = starved_ = true;
+    return false;
+  }
+  ExchangeId open_exchange() override {
+    MR_CHECK(is_open_);
+    open_count_++;
+    exchanges_.push_back(true);
+    return {static_cast<uint32_t>(exchanges_.size() - 1), 0};
+  }
+  void close_exchange(ExchangeId id, bool delivered) override {
+    MR_CHECK(is_open(id));
+    exchanges_[id.slot] = false;
+    open_count_--;
+    if (!delivered) notify(id, EventKind::Aborted);
+  }
+  Event* begin_event(ExchangeId, size_t size) override {
+    record_.reset(new uint64_t[(size + 7) / 8]);
+    auto* event = new (record_.get()) Event();
+    event->size = static_cast<uint32_t>((size + 7) & ~size_t{7});
+    record_size_ = event->size;
+    return event;
+  }
+  void end_event(Event* event) override {
+    MR_CHECK(event->size == record_size_);
+    events.push_back(see_event(*event));
+  }
+  void notify(ExchangeId id, EventKind kind) override {
+    SeenEvent seen;
+    seen.kind = kind;
+    seen.exchange = id;
+    events.push_back(seen);
+  }
+  void write(Bytes bytes) override {
+    MR_CHECK(is_open_);
+    written.append(bytes);
+    buffered_ += bytes.size();
+  }
+  void write_blob(Blob blob) override { write(blob.bytes()); }
+  void write_static(Bytes bytes) override { write(bytes); }
+  size_t buffered() const override { return buffered_; }
+  void set_deadline(Milliseconds at) override {
+    if (is_open_) deadline_ = at;
+  }
+  void pause() override { paused_ = true; }
+  void resume() override {
+    paused_ = false;
+    offer_due_ = true;
+  }
+  void finish(CloseCause cause) override {
+    cause_ = cause;
+    is_open_ = false;
+  }
+  void abort(CloseCause cause) override {
+    was_aborted_ = true;
+    cause_ = cause;
+    close();
+  }
+  Milliseconds now() const override { return now_; }
+  Bytes date_line() override { return "Date: *\r\n"; }
+  const Limits& limits() const override { return limits_; }
+  bool draining() const override { return draining_; }
+  const Address& peer() const override { return peer_; }
+  uint16_t listener() const override { return 0; }
+  uint32_t connection_index() const override { return 0; }
+  HeaderField* field_scratch() override { return fields_.data(); }
+  void match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
+                   uint32_t& path_length) override {
+    router_.match(method, name, target, match, path_length);
+  }
+  void count_refusal(ErrorCode code) override { refusals.push_back(code); }
+  void count_response(uint16_t) override {}
+  void count_idle_timeout() override {}
+
+ private:
+  [[nodiscard]] bool is_open(ExchangeId id) const {
+    return id.slot < exchanges_.size() && exchanges_[id.slot];
+  }
+  void close() {
+    if (is_gone_) return;
+    is_gone_ = true;
+    is_open_ = false;
+    session_->gone(*this);
+  }
+  void offer() {
+    offer_due_ = false;
+    if (!is_open_ || paused_) return;
+    const std::unique_ptr<char[]> bytes(new char[unread_.size()]);
+    if (!unread_.empty()) std::memcpy(bytes.get(), unread_.data(), unread_.size());
+    const size_t consumed =
+        session_->receive(MutableBytes(bytes.get(), unread_.size()), *this);
+    MR_CHECK(consumed <= unread_.size());
+    // What is not finished with comes again as the session left it: chunks are decoded in place.
+    unread_.assign(bytes.get() + consumed, unread_.size() - consumed);
+  }
+  // The end of a turn: what was written leaves, what was held back is offered again.
+  void settle() {
+    while (is_open_) {
+      if (buffered_ > 0) {
+        buffered_ = 0;
+        session_->flushed(*this);
+      }
+      if (starved_ && open_count_ < static_cast<size_t>(limits_.in_flight_max)) {
+        starved_ = false;
+        resume();
+      }
+      if (!offer_due_) return;
+      offer();
+    }
+  }
+
+  const Limits& limits_;
+  const Router& router_;
+  std::vector<HeaderField> fields_;
+  std::unique_ptr<Session> session_;
+  std::string unread_;
+  std::vector<bool> exchanges_;  // by slot: open
+  std::unique_ptr<uint64_t[]> record_;
+  uint32_t record_size_ = 0;
+  size_t open_count_ = 0;
+  size_t buffered_ = 0;
+  Milliseconds now_ = 1'000'000;
+  Milliseconds deadline_ = kNever;
+  Address peer_;
+  CloseCause cause_ = CloseCause::CloseCalled;
+  bool is_open_ = true;
+  bool is_gone_ = false;
+  bool was_aborted_ = false;
+  bool paused_ = false;
+  bool starved_ = false;
+  bool offer_due_ = false;
+  bool draining_ = false;
+};
+
+}  // namespace millrace::test

@@ -1,0 +1,258 @@
+// A poller under test with the far ends of its connections: real sockets for every back end of this
+// platform, and sim. Used by poll_test.cpp.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/poll/listen.h"
+#include "core/poll/poller.h"
+#include "core/poll/sim.h"
+#include "test/harness.h"
+
+namespace millrace::test {
+
+constexpr ListenerId kListener = 7;
+constexpr int kTriesMax =
+    300;  // of 20 ms each on sockets; nothing waits that long when all is well
+
+struct Seen {
+  CompletionKind kind;
+  ListenerId listener;
+  int error;
+  ConnectionId id;
+  std::string bytes;
+  std::string peer;
+};
+
+enum class End { Open, Closed, Reset };
+
+// A poller with one listener, and the far ends of its connections.
+class Rig {
+ public:
+  virtual ~Rig() = default;
+  virtual Poller& poller() = 0;
+  virtual bool is_sim() const = 0;
+  virtual size_t connect() = 0;
+  virtual void write(size_t peer, Bytes bytes) = 0;
+  virtual std::string read(size_t peer) = 0;  // what is there now
+  virtual End end(size_t peer) = 0;           // after everything was read
+  virtual void half_close(size_t peer) = 0;
+  virtual void reset(size_t peer) = 0;
+  virtual void narrow() = 0;            // connections from now on buffer little
+  virtual void widen(size_t peer) = 0;  // the peer goes on taking
+
+  std::vector<Seen> seen;
+
+  size_t count(CompletionKind kind) const {
+    auto fits = [kind](const Seen& one) { return one.kind == kind; };
+    return static_cast<size_t>(std::count_if(seen.begin(), seen.end(), fits));
+  }
+  const Seen& last(CompletionKind kind) const {
+    static const Seen none{};
+    for (auto one = seen.rbegin(); one != seen.rend(); ++one) {
+      if (one->kind == kind) return *one;
+    }
+    return none;
+  }
+  std::string received(ConnectionId id) const {
+    std::string all;
+    for (const Seen& one : seen) {
+      if (one.kind == CompletionKind::Received && one.id == id) all += one.bytes;
+    }
+    return all;
+  }
+  size_t wait(Milliseconds at_most) {
+    std::span<const Completion> batch = poller().wait(at_most);
+    for (const Completion& one : batch) {
+      EXPECT(one.kind != CompletionKind::Received || !one.bytes.empty());
+      EXPECT((one.kind == CompletionKind::Accepted) == (one.peer != nullptr));
+      seen.push_back({one.kind, one.listener, one.error, one.id,
+                      std::string(one.bytes.data(), one.bytes.size()),
+                      one.peer != nullptr ? std::string(one.peer->view()) : std::string()});
+    }
+    return batch.size();
+  }
+  bool until(CompletionKind kind, size_t times = 1) {
+    for (int i = 0; i < kTriesMax && count(kind) < times; i++) wait(20);
+    return count(kind) >= times;
+  }
+  bool until_received(ConnectionId id, size_t size) {
+    for (int i = 0; i < kTriesMax && received(id).size() < size; i++) wait(20);
+    return received(id).size() == size;
+  }
+  // Nothing is reported, and the waits take their time: the poller does not spin.
+  void expect_quiet() {
+    // What is under way may still arrive.
+    for (int i = 0; i < 100 && wait(5) > 0; i++) continue;
+    size_t before = seen.size();
+    Milliseconds started = poller().now();
+    for (int i = 0; i < 3; i++) wait(15);
+    EXPECT(seen.size() == before);
+    EXPECT(is_sim() || poller().now() - started >= 30);
+  }
+  // Something may be reported, as when a kernel's probe of a shut window gets a few bytes through.
+  void expect_calm() {
+    if (is_sim()) return;
+    int waits = 0;
+    for (Milliseconds end = poller().now() + 60; poller().now() < end; waits++) wait(15);
+    EXPECT(waits < 30);
+  }
+  std::string read_all(size_t peer, size_t size) {
+    std::string all;
+    for (int i = 0; i < kTriesMax && all.size() < size; i++) {
+      all += read(peer);
+      if (all.size() < size) wait(20);
+    }
+    return all;
+  }
+  bool ends(size_t peer, End how) {
+    for (int i = 0; i < kTriesMax && end(peer) == End::Open; i++) wait(20);
+    return end(peer) == how;
+  }
+  struct Pair {
+    size_t peer;
+    ConnectionId id;
+  };
+  Pair accepted() {
+    size_t peer = connect();
+    EXPECT(until(CompletionKind::Accepted, count(CompletionKind::Accepted) + 1));
+    return {peer, last(CompletionKind::Accepted).id};
+  }
+};
+
+class SimRig final : public Rig {
+ public:
+  SimRig() { EXPECT(sim_.listen(kListener, Fd()).is_ok()); }
+  Poller& poller() override { return sim_; }
+  bool is_sim() const override { return true; }
+  size_t connect() override {
+    SimPeer peer = sim_.connect(kListener);
+    if (narrow_) sim_.limit_window(peer, 1000);
+    return peer;
+  }
+  void write(size_t peer, Bytes bytes) override { sim_.write(number(peer), bytes); }
+  std::string read(size_t peer) override { return sim_.read(number(peer)); }
+  End end(size_t peer) override {
+    if (sim_.saw_reset(number(peer))) return End::Reset;
+    bool closed = sim_.saw_close(number(peer)) || sim_.saw_half_close(number(peer));
+    return closed ? End::Closed : End::Open;
+  }
+  void half_close(size_t peer) override { sim_.half_close(number(peer)); }
+  void reset(size_t peer) override { sim_.reset(number(peer)); }
+  void narrow() override { narrow_ = true; }
+  void widen(size_t peer) override { sim_.limit_window(number(peer), 100'000); }
+
+ private:
+  static SimPeer number(size_t peer) { return static_cast<SimPeer>(peer); }
+  Sim sim_;
+  bool narrow_ = false;
+};
+
+class SocketRig final : public Rig {
+ public:
+  explicit SocketRig(std::unique_ptr<Poller> poller) : poller_(std::move(poller)) {
+    Result<Fd> made = make_listener({.host = "127.0.0.1"});
+    EXPECT(made.is_ok());
+    listener_ = made.value().duplicate();
+    port_ = listener_address(listener_).value().port;
+    EXPECT(poller_->listen(kListener, made.take()).is_ok());
+  }
+  Poller& poller() override { return *poller_; }
+  bool is_sim() const override { return false; }
+  size_t connect() override {
+    Fd peer(::socket(AF_INET, SOCK_STREAM, 0));
+    int bytes = 4096;
+    if (narrow_) ::setsockopt(peer.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port_);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const auto* raw = reinterpret_cast<const sockaddr*>(&address);
+    EXPECT(::connect(peer.get(), raw, sizeof(address)) == 0);
+    peers_.push_back(std::move(peer));
+    ends_.push_back(End::Open);
+    return peers_.size() - 1;
+  }
+  void write(size_t peer, Bytes bytes) override {
+    ssize_t sent = ::send(peers_[peer].get(), bytes.data(), bytes.size(), 0);
+    EXPECT(sent == static_cast<ssize_t>(bytes.size()));
+  }
+  std::string read(size_t peer) override {
+    std::string all;
+    char buffer[16384];
+    while (true) {
+      ssize_t size = ::recv(peers_[peer].get(), buffer, sizeof(buffer), MSG_DONTWAIT);
+      if (size == 0 && ends_[peer] == End::Open) ends_[peer] = End::Closed;
+      if (size < 0 && errno == ECONNRESET) ends_[peer] = End::Reset;
+      if (size <= 0) return all;
+      all.append(buffer, static_cast<size_t>(size));
+    }
+  }
+  End end(size_t peer) override {
+    static_cast<void>(read(peer));
+    return ends_[peer];
+  }
+  void half_close(size_t peer) override { ::shutdown(peers_[peer].get(), SHUT_WR); }
+  void reset(size_t peer) override {
+    linger at_once = {.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(peers_[peer].get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    peers_[peer].reset();
+  }
+  void narrow() override {
+    narrow_ = true;
+    int bytes = 4096;  // accepted sockets inherit it
+    ::setsockopt(listener_.get(), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+  }
+  void widen(size_t) override {}
+
+  const Fd& listener() const { return listener_; }
+  const Fd& peer(size_t index) const { return peers_[index]; }
+  uint16_t port() const { return port_; }
+
+ private:
+  std::unique_ptr<Poller> poller_;
+  Fd listener_;
+  uint16_t port_ = 0;
+  std::vector<Fd> peers_;
+  std::vector<End> ends_;
+  bool narrow_ = false;
+};
+
+inline void each_socket_rig(void (*run)(SocketRig& rig)) {
+  for (const PollerBackEnd& back_end : poller_back_ends()) {
+    context = back_end.name;
+    Result<std::unique_ptr<Poller>> made = back_end.make();
+    EXPECT(made.is_ok());
+    if (!made.is_ok()) continue;
+    EXPECT(std::string(back_end.name) == made.value()->name());
+    SocketRig rig(made.take());
+    run(rig);
+  }
+}
+
+template <typename Run>
+void each_rig(Run run) {
+  each_socket_rig([](SocketRig& rig) { Run{}(rig); });
+  context = "sim";
+  SimRig rig;
+  run(rig);
+}
+
+inline std::string pattern(size_t size) {
+  std::string text(size, '\0');
+  for (size_t i = 0; i < size; i++) text[i] = static_cast<char>('a' + (i * 7 + i / 251) % 26);
+  return text;
+}
+
+inline bool has_errors_while_paused(Rig& rig) {
+  return std::string(rig.poller().name()) != "kqueue";
+}
+
+}  // namespace millrace::test

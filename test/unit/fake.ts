@@ -1,0 +1,168 @@
+// A Binding without native code: encodes requests as the loop would, and keeps what is answered.
+import type { Binding, Dispatch, NativeOptions, OpenedServer } from "../../src/native/binding.ts";
+import { COMMAND, EVENT, EVENT_FLAG, METHODS } from "../../src/native/tables.ts";
+
+export interface FakeRequest {
+  readonly route?: number;
+  readonly method?: string;
+  readonly target?: string;
+  readonly headers?: readonly (readonly [string, string])[];
+  readonly body?: string | Uint8Array;
+  readonly asBlob?: boolean;
+  readonly peer?: string;
+  readonly flags?: number;
+  readonly params?: readonly (readonly [offset: number, length: number])[];
+}
+
+export interface FakeAnswer {
+  readonly handle: number;
+  readonly generation: number;
+  readonly status: number;
+  readonly flags: number;
+  readonly headers: string;
+  readonly body: string | undefined;
+}
+
+export class FakeBinding implements Binding {
+  readonly answers: FakeAnswer[] = [];
+  readonly informationals: { status: number; headers: string }[] = [];
+  readonly cuts: number[] = [];
+  readonly controls: [kind: number, waitMs: number][] = [];
+  options: NativeOptions | undefined = undefined;
+  released = 0;
+  accepts = true;
+  failure: Error | undefined = undefined;
+  #dispatch: Dispatch | undefined = undefined;
+  #batch: Uint8Array = new Uint8Array(0);
+  #blobs: Uint8Array[] = [];
+  #slot = 0;
+
+  open(options: NativeOptions, batch: Uint8Array, dispatch: Dispatch): OpenedServer {
+    if (this.failure !== undefined) throw this.failure;
+    this.options = options;
+    this.#batch = batch;
+    this.#dispatch = dispatch;
+    const addresses = [{ family: "IPv4", address: "127.0.0.1", port: 8080 }] as const;
+    return { server: 1, addresses, poller: "fake" };
+  }
+
+  respond(
+    handle: number,
+    generation: number,
+    statusFlags: number,
+    headers: string,
+    body: string | Uint8Array | undefined,
+  ): boolean {
+    const text =
+      typeof body === "string" || body === undefined ? body : Buffer.from(body).toString();
+    const answer = { handle, generation, status: statusFlags & 0xffff, flags: statusFlags >>> 16 };
+    if (this.accepts) this.answers.push({ ...answer, headers, body: text });
+    return this.accepts;
+  }
+
+  informational(_handle: number, _generation: number, status: number, headers: string): boolean {
+    this.informationals.push({ status, headers });
+    return true;
+  }
+
+  cut(handle: number): void {
+    this.cuts.push(handle);
+  }
+
+  takeBody(blob: number): Uint8Array {
+    return this.#blobs[blob] as Uint8Array;
+  }
+
+  control(_server: number, kind: number, waitMs: number): void {
+    this.controls.push([kind, waitMs]);
+    if (kind === COMMAND.Close) setImmediate(() => this.event(EVENT.Drained, 0, 0, [3, 1]));
+  }
+
+  metrics(_server: number, into: Float64Array): void {
+    into.fill(0);
+  }
+
+  ref(): void {}
+
+  release(): void {
+    this.released += 1;
+  }
+
+  census(): { servers: number; lanes: number; blobs: number } {
+    return { servers: 0, lanes: 0, blobs: 0 };
+  }
+
+  /** One batch of requests; gives their handles, and the generation is the handle plus 100. */
+  batch(requests: readonly FakeRequest[]): number[] {
+    let text = "";
+    let offset = 0;
+    const handles: number[] = [];
+    this.#blobs = [];
+    this.#batch.fill(0xee);
+    for (const request of requests) {
+      this.#slot += 1;
+      handles.push(this.#slot);
+      const [size, own] = this.#encode(request, this.#slot, offset);
+      text += own;
+      offset += size;
+    }
+    this.#dispatch?.(requests.length, text);
+    this.#batch.fill(0xdd); // Reused: nobody may look at it any more.
+    return handles;
+  }
+
+  one(request: FakeRequest): number {
+    return this.batch([request])[0] as number;
+  }
+
+  event(kind: number, handle: number, generation: number, head: readonly [number, number]): void {
+    const words = new Int32Array(this.#batch.buffer, 0, 16).fill(0);
+    words.set([64, kind, handle, generation]);
+    words.set(head, 14);
+    this.#dispatch?.(1, "");
+  }
+
+  /** The last answer, waiting a little for handlers that are asynchronous. */
+  async answer(): Promise<FakeAnswer> {
+    for (let i = 0; i < 50 && this.answers.length === 0; i += 1) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const answer = this.answers.pop();
+    if (answer === undefined) throw new Error("nothing was answered");
+    return answer;
+  }
+
+  #encode(request: FakeRequest, slot: number, offset: number): [size: number, text: string] {
+    const {
+      method = "GET",
+      target = "/",
+      headers = [["host", "a.example"]],
+      peer = "10.0.0.1",
+    } = request;
+    const { params = [], route = 0, asBlob = false, flags = 0 } = request;
+    const body =
+      request.body === undefined ? new Uint8Array(0) : new Uint8Array(Buffer.from(request.body));
+    const head = `\n${headers.map(([name, value]) => `${name}\0${value}\n`).join("")}`;
+    const inline = asBlob ? 0 : body.length;
+    const size = (64 + params.length * 4 + inline + 7) & ~7;
+    const words = new Int32Array(this.#batch.buffer, this.#batch.byteOffset + offset, size >>> 2);
+    const query = target.indexOf("?");
+    const number = Math.max(0, (METHODS as readonly string[]).indexOf(method));
+    const bits =
+      flags | (asBlob ? EVENT_FLAG.bodyIsBlob : 0) | (method === "HEAD" ? EVENT_FLAG.head : 0);
+    words.set([size, EVENT.Request | (bits << 16), slot, slot + 100]);
+    words[4] = route | (number << 16) | (method.length << 24);
+    words[5] = target.length;
+    words[6] = query < 0 ? target.length : query;
+    words[7] = head.length;
+    words[8] = body.length;
+    words[9] = 40_000 | (peer.length << 16) | (params.length << 24);
+    const [seconds, nanoseconds] = process.hrtime();
+    words[10] = seconds * 1000 + Math.floor(nanoseconds / 1e6);
+    words[11] = 0;
+    words[12] = asBlob ? this.#blobs.push(body) - 1 : 0;
+    for (const [index, [at, length]] of params.entries()) words[16 + index] = at | (length << 16);
+    if (!asBlob) this.#batch.set(body, offset + 64 + params.length * 4);
+    return [size, method + target + peer + head];
+  }
+}
