@@ -22,7 +22,7 @@ constexpr ListenerId kListener = 7;
 constexpr int kTriesMax =
     300;  // of 20 ms each on sockets; nothing waits that long when all is well
 
-struct Seen {
+struct SeenCompletion {
   CompletionKind kind;
   ListenerId listener;
   int error;
@@ -31,31 +31,31 @@ struct Seen {
   std::string peer;
 };
 
-enum class End { Open, Closed, Reset };
+enum class PeerEnd { Open, Closed, Reset };
 
 // A poller with one listener, and the far ends of its connections.
-class Rig {
+class PollRig {
  public:
-  virtual ~Rig() = default;
+  virtual ~PollRig() = default;
   virtual Poller& poller() = 0;
   virtual bool is_sim() const = 0;
   virtual size_t connect() = 0;
   virtual void write(size_t peer, Bytes bytes) = 0;
   virtual std::string read(size_t peer) = 0;  // what is there now
-  virtual End end(size_t peer) = 0;           // after everything was read
+  virtual PeerEnd end(size_t peer) = 0;       // after everything was read
   virtual void half_close(size_t peer) = 0;
   virtual void reset(size_t peer) = 0;
   virtual void narrow() = 0;            // connections from now on buffer little
   virtual void widen(size_t peer) = 0;  // the peer goes on taking
 
-  std::vector<Seen> seen;
+  std::vector<SeenCompletion> seen;
 
   size_t count(CompletionKind kind) const {
-    auto fits = [kind](const Seen& one) { return one.kind == kind; };
+    auto fits = [kind](const SeenCompletion& one) { return one.kind == kind; };
     return static_cast<size_t>(std::count_if(seen.begin(), seen.end(), fits));
   }
-  const Seen& last(CompletionKind kind) const {
-    static const Seen none{};
+  const SeenCompletion& last(CompletionKind kind) const {
+    static const SeenCompletion none{};
     for (auto one = seen.rbegin(); one != seen.rend(); ++one) {
       if (one->kind == kind) return *one;
     }
@@ -63,7 +63,7 @@ class Rig {
   }
   std::string received(ConnectionId id) const {
     std::string all;
-    for (const Seen& one : seen) {
+    for (const SeenCompletion& one : seen) {
       if (one.kind == CompletionKind::Received && one.id == id) all += one.bytes;
     }
     return all;
@@ -112,8 +112,8 @@ class Rig {
     }
     return all;
   }
-  bool ends(size_t peer, End how) {
-    for (int i = 0; i < kTriesMax && end(peer) == End::Open; i++) wait(20);
+  bool ends(size_t peer, PeerEnd how) {
+    for (int i = 0; i < kTriesMax && end(peer) == PeerEnd::Open; i++) wait(20);
     return end(peer) == how;
   }
   struct Pair {
@@ -127,9 +127,9 @@ class Rig {
   }
 };
 
-class SimRig final : public Rig {
+class SimPollRig final : public PollRig {
  public:
-  SimRig() { EXPECT(sim_.listen(kListener, Fd()).is_ok()); }
+  SimPollRig() { EXPECT(sim_.listen(kListener, Fd()).is_ok()); }
   Poller& poller() override { return sim_; }
   bool is_sim() const override { return true; }
   size_t connect() override {
@@ -139,10 +139,10 @@ class SimRig final : public Rig {
   }
   void write(size_t peer, Bytes bytes) override { sim_.write(number(peer), bytes); }
   std::string read(size_t peer) override { return sim_.read(number(peer)); }
-  End end(size_t peer) override {
-    if (sim_.saw_reset(number(peer))) return End::Reset;
+  PeerEnd end(size_t peer) override {
+    if (sim_.saw_reset(number(peer))) return PeerEnd::Reset;
     bool closed = sim_.saw_close(number(peer)) || sim_.saw_half_close(number(peer));
-    return closed ? End::Closed : End::Open;
+    return closed ? PeerEnd::Closed : PeerEnd::Open;
   }
   void half_close(size_t peer) override { sim_.half_close(number(peer)); }
   void reset(size_t peer) override { sim_.reset(number(peer)); }
@@ -155,9 +155,9 @@ class SimRig final : public Rig {
   bool narrow_ = false;
 };
 
-class SocketRig final : public Rig {
+class SocketPollRig final : public PollRig {
  public:
-  explicit SocketRig(std::unique_ptr<Poller> poller) : poller_(std::move(poller)) {
+  explicit SocketPollRig(std::unique_ptr<Poller> poller) : poller_(std::move(poller)) {
     Result<Fd> made = make_listener({.host = "127.0.0.1"});
     EXPECT(made.is_ok());
     listener_ = made.value().duplicate();
@@ -177,7 +177,7 @@ class SocketRig final : public Rig {
     const auto* raw = reinterpret_cast<const sockaddr*>(&address);
     EXPECT(::connect(peer.get(), raw, sizeof(address)) == 0);
     peers_.push_back(std::move(peer));
-    ends_.push_back(End::Open);
+    ends_.push_back(PeerEnd::Open);
     return peers_.size() - 1;
   }
   void write(size_t peer, Bytes bytes) override {
@@ -189,13 +189,13 @@ class SocketRig final : public Rig {
     char buffer[16384];
     while (true) {
       ssize_t size = ::recv(peers_[peer].get(), buffer, sizeof(buffer), MSG_DONTWAIT);
-      if (size == 0 && ends_[peer] == End::Open) ends_[peer] = End::Closed;
-      if (size < 0 && errno == ECONNRESET) ends_[peer] = End::Reset;
+      if (size == 0 && ends_[peer] == PeerEnd::Open) ends_[peer] = PeerEnd::Closed;
+      if (size < 0 && errno == ECONNRESET) ends_[peer] = PeerEnd::Reset;
       if (size <= 0) return all;
       all.append(buffer, static_cast<size_t>(size));
     }
   }
-  End end(size_t peer) override {
+  PeerEnd end(size_t peer) override {
     static_cast<void>(read(peer));
     return ends_[peer];
   }
@@ -221,37 +221,37 @@ class SocketRig final : public Rig {
   Fd listener_;
   uint16_t port_ = 0;
   std::vector<Fd> peers_;
-  std::vector<End> ends_;
+  std::vector<PeerEnd> ends_;
   bool narrow_ = false;
 };
 
-inline void each_socket_rig(void (*run)(SocketRig& rig)) {
+inline void each_socket_rig(void (*run)(SocketPollRig& rig)) {
   for (const PollerBackEnd& back_end : poller_back_ends()) {
     context = back_end.name;
     Result<std::unique_ptr<Poller>> made = back_end.make();
     EXPECT(made.is_ok());
     if (!made.is_ok()) continue;
     EXPECT(std::string(back_end.name) == made.value()->name());
-    SocketRig rig(made.take());
+    SocketPollRig rig(made.take());
     run(rig);
   }
 }
 
 template <typename Run>
 void each_rig(Run run) {
-  each_socket_rig([](SocketRig& rig) { Run{}(rig); });
+  each_socket_rig([](SocketPollRig& rig) { Run{}(rig); });
   context = "sim";
-  SimRig rig;
+  SimPollRig rig;
   run(rig);
 }
 
-inline std::string pattern(size_t size) {
+inline std::string letters(size_t size) {
   std::string text(size, '\0');
   for (size_t i = 0; i < size; i++) text[i] = static_cast<char>('a' + (i * 7 + i / 251) % 26);
   return text;
 }
 
-inline bool has_errors_while_paused(Rig& rig) {
+inline bool has_errors_while_paused(PollRig& rig) {
   return std::string(rig.poller().name()) != "kqueue";
 }
 

@@ -26,10 +26,10 @@ namespace millrace::test {
 namespace {
 
 TEST("a poller accepts a connection and names its listener and its peer") {
-  each_rig([](Rig& rig) {
+  each_rig([](PollRig& rig) {
     rig.connect();
     EXPECT(rig.until(CompletionKind::Accepted));
-    const Seen& accepted = rig.last(CompletionKind::Accepted);
+    const SeenCompletion& accepted = rig.last(CompletionKind::Accepted);
     EXPECT(accepted.listener == kListener);
     EXPECT(accepted.id.index == 0);
     EXPECT(accepted.peer == (rig.is_sim() ? "192.0.2.1" : "127.0.0.1"));
@@ -38,8 +38,8 @@ TEST("a poller accepts a connection and names its listener and its peer") {
 }
 
 TEST("bytes travel both ways, and what was received may be written to") {
-  each_rig([](Rig& rig) {
-    Rig::Pair pair = rig.accepted();
+  each_rig([](PollRig& rig) {
+    PollRig::Pair pair = rig.accepted();
     rig.write(pair.peer, "hello");
     EXPECT(rig.until_received(pair.id, 5));
     EXPECT(rig.received(pair.id) == "hello");
@@ -61,11 +61,11 @@ TEST("bytes travel both ways, and what was received may be written to") {
 }
 
 TEST("a send that doesn't fit is pending, progresses while the peer reads, and is sent whole") {
-  each_rig([](Rig& rig) {
+  each_rig([](PollRig& rig) {
     rig.narrow();
-    Rig::Pair pair = rig.accepted();
+    PollRig::Pair pair = rig.accepted();
     // More parts than one gather takes, of sizes that cut everywhere.
-    std::string text = pattern(3'000'000);
+    std::string text = letters(3'000'000);
     std::vector<Bytes> parts;
     for (size_t at = 0, size = 1; at < text.size(); at += size, size = size * 3 % 65'521) {
       parts.push_back(Bytes(text).substr(at, size));
@@ -93,8 +93,8 @@ TEST("a send that doesn't fit is pending, progresses while the peer reads, and i
 }
 
 TEST("the peer's half-close is told once, does not spin, and leaves the way back open") {
-  each_rig([](Rig& rig) {
-    Rig::Pair pair = rig.accepted();
+  each_rig([](PollRig& rig) {
+    PollRig::Pair pair = rig.accepted();
     rig.write(pair.peer, "last");
     rig.half_close(pair.peer);
     EXPECT(rig.until(CompletionKind::PeerClosed));
@@ -106,14 +106,14 @@ TEST("the peer's half-close is told once, does not spin, and leaves the way back
     EXPECT(rig.read_all(pair.peer, 6) == "answer");
     // Both halves shut is a hang-up, which a kernel reports whether asked or not.
     rig.poller().shutdown_sending(pair.id);
-    EXPECT(rig.ends(pair.peer, End::Closed));
+    EXPECT(rig.ends(pair.peer, PeerEnd::Closed));
     rig.expect_quiet();
   });
 }
 
 TEST("a reset is a failure, told once") {
-  each_rig([](Rig& rig) {
-    Rig::Pair pair = rig.accepted();
+  each_rig([](PollRig& rig) {
+    PollRig::Pair pair = rig.accepted();
     rig.reset(pair.peer);
     EXPECT(rig.until(CompletionKind::Failed));
     EXPECT(rig.last(CompletionKind::Failed).id == pair.id);
@@ -128,10 +128,10 @@ TEST("a reset is a failure, told once") {
 }
 
 TEST("a reset ends a pending send with Failed and no Sent") {
-  each_rig([](Rig& rig) {
+  each_rig([](PollRig& rig) {
     rig.narrow();
-    Rig::Pair pair = rig.accepted();
-    std::string text = pattern(3'000'000);
+    PollRig::Pair pair = rig.accepted();
+    std::string text = letters(3'000'000);
     Bytes parts[] = {text};
     EXPECT(rig.poller().send(pair.id, parts) == SendResult::Pending);
     rig.reset(pair.peer);
@@ -143,8 +143,8 @@ TEST("a reset ends a pending send with Failed and no Sent") {
 }
 
 TEST("after close nothing comes but Closed, at once, even from an endless wait") {
-  each_rig([](Rig& rig) {
-    Rig::Pair pair = rig.accepted();
+  each_rig([](PollRig& rig) {
+    PollRig::Pair pair = rig.accepted();
     rig.write(pair.peer, "too late");
     rig.poller().close(pair.id, false);
     size_t before = rig.seen.size();
@@ -157,10 +157,10 @@ TEST("after close nothing comes but Closed, at once, even from an endless wait")
 }
 
 TEST("closing drops the pending send: its bytes are not touched again") {
-  each_rig([](Rig& rig) {
+  each_rig([](PollRig& rig) {
     rig.narrow();
-    Rig::Pair pair = rig.accepted();
-    auto text = std::make_unique<std::string>(pattern(3'000'000));
+    PollRig::Pair pair = rig.accepted();
+    auto text = std::make_unique<std::string>(letters(3'000'000));
     Bytes parts[] = {*text};
     EXPECT(rig.poller().send(pair.id, parts) == SendResult::Pending);
     rig.poller().close(pair.id, false);
@@ -174,18 +174,18 @@ TEST("closing drops the pending send: its bytes are not touched again") {
 }
 
 TEST("an index is reused after Closed with another generation, and old ids miss") {
-  each_rig([](Rig& rig) {
-    Rig::Pair first = rig.accepted();
-    Rig::Pair second = rig.accepted();
+  each_rig([](PollRig& rig) {
+    PollRig::Pair first = rig.accepted();
+    PollRig::Pair second = rig.accepted();
     EXPECT(second.id.index == 1);
     rig.poller().close(second.id, false);
     rig.poller().close(first.id, false);
     // Not before Closed was delivered.
     rig.connect();
     EXPECT(rig.until(CompletionKind::Closed, 2));
-    Rig::Pair third = rig.accepted();
+    PollRig::Pair third = rig.accepted();
     EXPECT(third.id.index <= 2);
-    Rig::Pair fourth = rig.accepted();
+    PollRig::Pair fourth = rig.accepted();
     EXPECT(fourth.id.index <= 2);
     EXPECT(third.id.index != fourth.id.index);
     for (ConnectionId stale : {first.id, second.id}) {
@@ -204,8 +204,8 @@ TEST("an index is reused after Closed with another generation, and old ids miss"
 }
 
 TEST("a paused connection hears nothing and does not spin until it is resumed") {
-  each_rig([](Rig& rig) {
-    Rig::Pair pair = rig.accepted();
+  each_rig([](PollRig& rig) {
+    PollRig::Pair pair = rig.accepted();
     rig.poller().pause_receiving(pair.id);
     rig.write(pair.peer, "one");
     rig.expect_quiet();
@@ -227,13 +227,13 @@ TEST("a paused connection hears nothing and does not spin until it is resumed") 
 }
 
 TEST("a paused connection can send, also what is pending") {
-  each_rig([](Rig& rig) {
+  each_rig([](PollRig& rig) {
     rig.narrow();
-    Rig::Pair pair = rig.accepted();
+    PollRig::Pair pair = rig.accepted();
     rig.poller().pause_receiving(pair.id);
     rig.write(pair.peer, "unread");
     rig.expect_quiet();
-    std::string text = pattern(1'000'000);
+    std::string text = letters(1'000'000);
     Bytes parts[] = {text};
     EXPECT(rig.poller().send(pair.id, parts) == SendResult::Pending);
     std::string got;
@@ -251,8 +251,8 @@ TEST("a paused connection can send, also what is pending") {
 }
 
 TEST("a reset of a paused connection is told without spinning") {
-  each_rig([](Rig& rig) {
-    Rig::Pair pair = rig.accepted();
+  each_rig([](PollRig& rig) {
+    PollRig::Pair pair = rig.accepted();
     rig.poller().pause_receiving(pair.id);
     rig.write(pair.peer, "unread");
     rig.expect_quiet();
@@ -268,10 +268,10 @@ TEST("a reset of a paused connection is told without spinning") {
 }
 
 TEST("half-closing waits for the pending send") {
-  each_rig([](Rig& rig) {
+  each_rig([](PollRig& rig) {
     rig.narrow();
-    Rig::Pair pair = rig.accepted();
-    std::string text = pattern(500'000);
+    PollRig::Pair pair = rig.accepted();
+    std::string text = letters(500'000);
     Bytes parts[] = {text};
     EXPECT(rig.poller().send(pair.id, parts) == SendResult::Pending);
     rig.poller().shutdown_sending(pair.id);
@@ -283,26 +283,26 @@ TEST("half-closing waits for the pending send") {
     }
     EXPECT(got == text);
     EXPECT(rig.until(CompletionKind::Sent));
-    EXPECT(rig.ends(pair.peer, End::Closed));
+    EXPECT(rig.ends(pair.peer, PeerEnd::Closed));
     rig.write(pair.peer, "still heard");
     EXPECT(rig.until_received(pair.id, 11));
   });
 }
 
 TEST("close ends the stream for the peer, with reset it breaks it") {
-  each_rig([](Rig& rig) {
-    Rig::Pair gentle = rig.accepted();
-    Rig::Pair harsh = rig.accepted();
+  each_rig([](PollRig& rig) {
+    PollRig::Pair gentle = rig.accepted();
+    PollRig::Pair harsh = rig.accepted();
     rig.poller().close(gentle.id, false);
     rig.poller().close(harsh.id, true);
-    EXPECT(rig.ends(gentle.peer, End::Closed));
-    EXPECT(rig.ends(harsh.peer, End::Reset));
+    EXPECT(rig.ends(gentle.peer, PeerEnd::Closed));
+    EXPECT(rig.ends(harsh.peer, PeerEnd::Reset));
     EXPECT(rig.until(CompletionKind::Closed, 2));
   });
 }
 
 TEST("accepting can be paused, and whoever waited is accepted on resuming") {
-  each_rig([](Rig& rig) {
+  each_rig([](PollRig& rig) {
     rig.poller().pause_accepting();
     rig.poller().pause_accepting();
     rig.connect();
@@ -316,9 +316,9 @@ TEST("accepting can be paused, and whoever waited is accepted on resuming") {
 }
 
 TEST("a listener's id is taken until unlisten") {
-  each_rig([](Rig& rig) {
+  each_rig([](PollRig& rig) {
     EXPECT(rig.poller().listen(kListener, Fd()).error() == EEXIST);
-    Rig::Pair pair = rig.accepted();
+    PollRig::Pair pair = rig.accepted();
     rig.poller().unlisten(kListener);
     rig.write(pair.peer, "still here");
     EXPECT(rig.until_received(pair.id, 10));
@@ -328,7 +328,7 @@ TEST("a listener's id is taken until unlisten") {
 }
 
 TEST("waking ends a wait with one Woken, however often it was called") {
-  each_rig([](Rig& rig) {
+  each_rig([](PollRig& rig) {
     rig.poller().wake();
     rig.poller().wake();
     EXPECT(rig.wait(kNever) == 1);
@@ -339,7 +339,7 @@ TEST("waking ends a wait with one Woken, however often it was called") {
 }
 
 TEST("a wait without end is woken from another thread") {
-  each_socket_rig([](SocketRig& rig) {
+  each_socket_rig([](SocketPollRig& rig) {
     for (int i = 0; i < 50; i++) {
       std::thread other([&rig] { rig.poller().wake(); });
       EXPECT(rig.wait(kNever) == 1);
@@ -350,14 +350,14 @@ TEST("a wait without end is woken from another thread") {
 }
 
 TEST("many connections with more bytes than the arena holds all get theirs") {
-  each_socket_rig([](SocketRig& rig) {
-    std::vector<Rig::Pair> pairs;
-    std::string text = pattern(60'000);
+  each_socket_rig([](SocketPollRig& rig) {
+    std::vector<PollRig::Pair> pairs;
+    std::string text = letters(60'000);
     for (int i = 0; i < 24; i++) {
       pairs.push_back(rig.accepted());
       rig.write(pairs.back().peer, text);
     }
-    for (const Rig::Pair& pair : pairs) {
+    for (const PollRig::Pair& pair : pairs) {
       EXPECT(rig.until_received(pair.id, text.size()));
       EXPECT(rig.received(pair.id) == text);
     }
@@ -366,7 +366,7 @@ TEST("many connections with more bytes than the arena holds all get theirs") {
 }
 
 TEST("running out of descriptors pauses accepting until it is resumed") {
-  each_socket_rig([](SocketRig& rig) {
+  each_socket_rig([](SocketPollRig& rig) {
     for (int i = 0; i < 4; i++) rig.connect();
     rlimit before = {};
     EXPECT(::getrlimit(RLIMIT_NOFILE, &before) == 0);
@@ -395,7 +395,7 @@ TEST("running out of descriptors pauses accepting until it is resumed") {
 }
 
 TEST("the descriptors that are left shrink with each connection and grow with each close") {
-  each_socket_rig([](SocketRig& rig) {
+  each_socket_rig([](SocketPollRig& rig) {
     rlimit before = {};
     EXPECT(::getrlimit(RLIMIT_NOFILE, &before) == 0);
     rlimit low = before;
@@ -417,7 +417,7 @@ TEST("the descriptors that are left shrink with each connection and grow with ea
 }
 
 TEST("two pollers on one open socket accept each connection once") {
-  each_socket_rig([](SocketRig& rig) {
+  each_socket_rig([](SocketPollRig& rig) {
     Result<std::unique_ptr<Poller>> other = make_poller();
     EXPECT(other.is_ok());
     EXPECT(other.value()->listen(kListener, rig.listener().duplicate()).is_ok());
@@ -434,14 +434,14 @@ TEST("two pollers on one open socket accept each connection once") {
 }
 
 TEST("the descriptor is readable exactly when a wait would bring something") {
-  each_socket_rig([](SocketRig& rig) {
+  each_socket_rig([](SocketPollRig& rig) {
     auto is_readable = [&rig] {
       pollfd one = {.fd = rig.poller().descriptor(), .events = POLLIN, .revents = 0};
       return ::poll(&one, 1, 0) == 1;
     };
     EXPECT(!is_readable());
-    Rig::Pair first = rig.accepted();
-    Rig::Pair second = rig.accepted();
+    PollRig::Pair first = rig.accepted();
+    PollRig::Pair second = rig.accepted();
     EXPECT(!is_readable());
     // Closed comes from no kernel, and still whoever polls from outside has to hear of it.
     rig.poller().close(first.id, false);
@@ -458,7 +458,7 @@ TEST("the descriptor is readable exactly when a wait would bring something") {
 }
 
 TEST("connected sockets can be adopted and are not watched after their close") {
-  each_socket_rig([](SocketRig& rig) {
+  each_socket_rig([](SocketPollRig& rig) {
     int ends[2] = {-1, -1};
     EXPECT(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     Fd ours(ends[0]);
@@ -466,7 +466,7 @@ TEST("connected sockets can be adopted and are not watched after their close") {
     Fd kept = ours.duplicate();
     EXPECT(rig.poller().adopt(3, std::move(ours)).is_ok());
     EXPECT(rig.wait(kNever) == 1);
-    const Seen accepted = rig.last(CompletionKind::Accepted);
+    const SeenCompletion accepted = rig.last(CompletionKind::Accepted);
     EXPECT(accepted.listener == 3);
     EXPECT(accepted.peer.empty());
     EXPECT(::send(theirs.get(), "hi", 2, 0) == 2);
@@ -481,7 +481,7 @@ TEST("connected sockets can be adopted and are not watched after their close") {
 }
 
 TEST("a unix peer that leaves altogether is read to its end and does not spin while paused") {
-  each_socket_rig([](SocketRig& rig) {
+  each_socket_rig([](SocketPollRig& rig) {
     int ends[2] = {-1, -1};
     EXPECT(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     Fd theirs(ends[1]);
@@ -508,7 +508,7 @@ Fd connect_to(const sockaddr* address, socklen_t length) {
 }
 
 TEST("unix, IPv6 and dual-stack listeners serve one poller, and peers are shown as they are") {
-  each_socket_rig([](SocketRig& rig) {
+  each_socket_rig([](SocketPollRig& rig) {
     std::string path = "poll_test." + std::to_string(::getpid()) + ".sock";
     Fd dual = make_listener({.host = "::"}).take();
     uint16_t port = listener_address(dual).value().port;
@@ -547,7 +547,7 @@ TEST("unix, IPv6 and dual-stack listeners serve one poller, and peers are shown 
 }
 
 TEST("accepted TCP connections send without Nagle's delay") {
-  each_socket_rig([](SocketRig& rig) {
+  each_socket_rig([](SocketPollRig& rig) {
     // By inheritance on Linux; elsewhere accept_connection() sets it, which nobody can see here.
     if (std::string(rig.poller().name()) != "epoll") return;
     rig.poller().pause_accepting();

@@ -1,4 +1,4 @@
-// The standard style over a fake binding: the lazy Request, the Context, and how Responses are sent.
+// The standard style over a fake binding: lazy Request, Context, and how Responses are sent.
 import { beforeEach, expect, it } from "vitest";
 import { Response as OtherResponse } from "undici";
 import { serve, type Context, type FetchHandler } from "../../src/index.ts";
@@ -95,7 +95,7 @@ it("can be cloned and copied, before and after its cheap parts were used", async
   expect(copied).toEqual(['{"a":1}', '{"a":1}', "POST", "2", "http://a.example/"]);
 });
 
-it("answers 400 when json() of the Request fails, with a SyntaxError for those who catch it", async () => {
+it("answers 400 when json() of the Request fails, with a SyntaxError to catch", async () => {
   const bad = { ...POST, body: "{" };
   const sent = await answer(async (request) => Response.json(await request.json()), bad);
   expect(sent.status).toBe(400);

@@ -226,7 +226,7 @@ it("sends informational responses, but not to HTTP/1.0 clients", async () => {
   });
 });
 
-it("answers 500 and warns when a handler throws, rejects, or returns without answering", async () => {
+it("answers 500 and warns when a handler throws, rejects, or does not answer", async () => {
   const bad: RawHandler[] = [
     () => {
       throw new Error("no");

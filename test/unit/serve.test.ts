@@ -285,7 +285,7 @@ it("counts batches and what is queued", async () => {
   expect(queueDelayMs.max).toBeLessThan(100);
 });
 
-it("never lets an AsyncLocalStorage store pass from one request of a batch to another", async () => {
+it("never lets an AsyncLocalStorage store pass from one request to another", async () => {
   const storage = new AsyncLocalStorage<number>();
   const seen: (number | undefined)[] = [];
   const later: (number | undefined)[] = [];
@@ -314,17 +314,21 @@ it("never lets an AsyncLocalStorage store pass from one request of a batch to an
   expect(storage.getStore()).toBeUndefined();
 });
 
-it("binds fetch and handler to the options object", async () => {
-  const options = {
-    loops: 0,
-    word: "mine",
-    fetch(): Response {
-      return new Response((this as unknown as { word: string }).word);
-    },
-  };
-  const { word, ...rest } = options;
-  await serve(rest);
-  expect(word).toBe("mine");
+it("calls fetch and error of an application object as its methods", async () => {
+  class App {
+    readonly loops = 0;
+    #word = "mine";
+    fetch(request: Request): Response {
+      if (request.url.endsWith("/fail")) throw new Error("no");
+      return new Response(this.#word);
+    }
+    error(): Response {
+      return new Response(this.#word, { status: 503 });
+    }
+  }
+  await serve(new App());
   fake.one({});
-  expect((await fake.answer()).body).toBe("undefined");
+  expect(await fake.answer()).toMatchObject({ status: 200, body: "mine" });
+  fake.one({ target: "/fail" });
+  expect(await fake.answer()).toMatchObject({ status: 503, body: "mine" });
 });

@@ -126,7 +126,7 @@ void Connection::close_exchange(ExchangeId id, bool delivered) {
   if (--open_exchanges_ == 0) loop_.stats().idle.increment();
   loop_.exchanges().close(id);
   loop_.stats().in_flight.decrement();
-  loop_.count_exchange_end(delivered);
+  if (delivered) loop_.count_completed();
   if (!delivered) {
     loop_.stats().aborted.increment();
     loop_.notify(id, EventKind::Aborted);
@@ -283,6 +283,7 @@ void Connection::on_broken() {
 void Connection::force() {
   if (state_ == State::Closed) return;
   cause_ = CloseCause::Drained;
+  loop_.count_forced(open_exchanges_);
   close_now(open_exchanges_ > 0 || !queue_.empty());
 }
 

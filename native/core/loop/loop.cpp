@@ -54,11 +54,16 @@ Status Loop::listen(ListenerId id, Fd socket, ProtocolMaker protocol) {
 
 Milliseconds Loop::work() {
   loop_thread.assert_here();
+  // An inline host calls from JavaScript too, which may have taken its time since the last poll().
+  if (!clock_is_fresh_) read_clock();
+  clock_is_fresh_ = false;
   take_commands();
   deliver_notices();
+  offer_starved();
   offer_all();
   flush_all();
   check_closed();
+  if (starved_.empty() && notices_.empty()) lane_.loop_waits_for_room.store(false, std::memory_order_relaxed);
   if (events_written_) {
     events_written_ = false;
     lane_.js_bell.ring();
@@ -73,17 +78,23 @@ void Loop::poll(Milliseconds at_most) {
     // The second look after the flag is set: a record or room that came before it rang no bell.
     if (!lane_.commands.is_empty() || waits_in_vain()) at_most = 0;
   }
+  if (!accept_paused_) poller_->limit_accepts(accepts_left());
   std::span<const Completion> completions = poller_->wait(at_most);
   lane_.loop_bell.stay_awake();
-  now_ = poller_->now();
-  wall_clock_ = poller_->wall_clock();
+  read_clock();
+  clock_is_fresh_ = true;
   stats_.turns.increment();
   for (const Completion& completion : completions) handle(completion);
   expire();
 }
 
-Milliseconds Loop::sleep_time() const {
-  if (!dirty_.empty() || !offers_.empty()) return 0;
+void Loop::read_clock() {
+  now_ = poller_->now();
+  wall_clock_ = poller_->wall_clock();
+}
+
+Milliseconds Loop::sleep_time() {
+  if (!dirty_.empty() || !offers_.empty() || waits_in_vain()) return 0;
   Milliseconds at_most = timers_.until_next(now_);
   for (Milliseconds at : {accept_retry_, close_deadline_}) {
     if (at == kNever) continue;
@@ -94,8 +105,8 @@ Milliseconds Loop::sleep_time() const {
 }
 
 bool Loop::waits_in_vain() {
-  if (starved_.empty() && notices_.empty()) return false;
-  return lane_.events.has_room(head_room_) && (exchanges_.has_room() || !notices_.empty());
+  if (!notices_.empty()) return lane_.events.has_room(sizeof(Event));
+  return !starved_.empty() && exchanges_.has_room() && lane_.events.has_room(head_room_);
 }
 
 void Loop::handle(const Completion& completion) {
@@ -170,6 +181,7 @@ void Loop::accept_failed(int error) {
 // Accepting pauses without a spin: the listeners leave the poller, and come back when a connection closes or,
 // for descriptors that others may free, after a while.
 void Loop::gate_accepting() {
+  if (closing_) return;
   bool full = open_connections_ >= connections_max_;
   bool scarce = limits_.reserve_fds >= 0 && poller_->descriptors_left() <= limits_.reserve_fds;
   if ((full || scarce) && !accept_paused_) {
@@ -177,7 +189,7 @@ void Loop::gate_accepting() {
     stats_.accept_pauses.increment();
     poller_->pause_accepting();
     if (scarce) warn(EMFILE);
-  } else if (!full && !scarce && accept_paused_ && !closing_) {
+  } else if (!full && !scarce && accept_paused_) {
     accept_paused_ = false;
     accept_retry_ = kNever;
     poller_->resume_accepting();
@@ -185,10 +197,21 @@ void Loop::gate_accepting() {
   if (accept_paused_ && !full) accept_retry_ = now_ + kAcceptRetry;
 }
 
+// How many the poller may accept before gate_accepting() judges again.
+uint32_t Loop::accepts_left() const {
+  uint32_t left = connections_max_ - std::min(open_connections_, connections_max_);
+  int32_t descriptors = poller_->descriptors_left();
+  if (limits_.reserve_fds >= 0 && descriptors != INT32_MAX) {
+    int64_t spare = std::max<int64_t>(descriptors - limits_.reserve_fds, 0);
+    left = static_cast<uint32_t>(std::min<int64_t>(left, spare));
+  }
+  return std::max(left, 1u);  // none at all would leave a ready listener to spin on
+}
+
 void Loop::warn(uint16_t status) {
   if (warned_at_ != kNever && now_ - warned_at_ < kWarnEvery) return;
   warned_at_ = now_;
-  notices_.push_back({{}, EventKind::Problem, status});
+  add_notice({{}, EventKind::Problem, status});
 }
 
 void Loop::expire() {
@@ -251,6 +274,7 @@ void Loop::begin_close(Milliseconds wait) {
   if (closing_) return;
   closing_ = true;
   close_deadline_ = now_ + wait;
+  accept_retry_ = kNever;
   for (size_t id = 0; id < protocols_.size(); id++) {
     poller_->unlisten(static_cast<ListenerId>(id));
     stats_.listeners.decrement();
@@ -258,15 +282,10 @@ void Loop::begin_close(Milliseconds wait) {
 }
 
 void Loop::check_closed() {
-  if (!closing_ || drained_sent_ || open_connections_ > 0 || !notices_.empty()) return;
-  Event* event = begin_event(sizeof(Event));
-  if (event == nullptr) return;
+  if (!closing_ || drained_sent_ || open_connections_ > 0) return;
   drained_sent_ = true;
   close_deadline_ = kNever;
-  event->kind = static_cast<uint16_t>(EventKind::Drained);
-  event->head_a = completed_after_close_;
-  event->head_b = forced_after_close_;
-  end_event(event);
+  add_notice({{}, EventKind::Drained, 0, completed_after_close_, forced_after_close_});
 }
 
 // --- events ---
@@ -291,7 +310,13 @@ void Loop::end_event(Event* event) {
   events_written_ = true;
 }
 
-void Loop::notify(ExchangeId id, EventKind kind) { notices_.push_back({id, kind, 0}); }
+void Loop::notify(ExchangeId id, EventKind kind) { add_notice({id, kind}); }
+
+// Written at once where there is room, so that no request waits behind a notice without need.
+void Loop::add_notice(const Notice& notice) {
+  notices_.push_back(notice);
+  deliver_notices();
+}
 
 void Loop::deliver_notices() {
   size_t delivered = 0;
@@ -304,6 +329,8 @@ void Loop::deliver_notices() {
     event->kind = static_cast<uint16_t>(notice.kind);
     event->exchange = notice.id;
     event->status = notice.status;
+    event->head_a = notice.head_a;
+    event->head_b = notice.head_b;
     end_event(event);
     delivered++;
   }
@@ -312,15 +339,20 @@ void Loop::deliver_notices() {
 
 // --- held back and written ---
 
-void Loop::offer_all() {
-  if (!starved_.empty() && can_open_exchange()) {
-    lane_.loop_waits_for_room.store(false, std::memory_order_relaxed);
-    scratch_.clear();
-    scratch_.swap(starved_);
-    for (uint32_t index : scratch_) {
-      if (connections_[index] != nullptr) connections_[index]->resume();
-    }
+void Loop::offer_starved() {
+  if (starved_.empty()) return;
+  scratch_.clear();
+  scratch_.swap(starved_);
+  size_t served = 0;
+  while (served < scratch_.size() && can_open_exchange()) {
+    Connection* connection = connections_[scratch_[served++]].get();
+    if (connection != nullptr) connection->on_room();
   }
+  // Who is starved again waits behind those whose turn has not come.
+  starved_.insert(starved_.begin(), scratch_.begin() + static_cast<std::ptrdiff_t>(served), scratch_.end());
+}
+
+void Loop::offer_all() {
   // What resumes meanwhile waits for the next turn, so that no connection keeps the others out.
   scratch_.clear();
   scratch_.swap(offers_);
@@ -349,15 +381,6 @@ void Loop::give_back_block(char* block) {
 }
 
 // --- counting ---
-
-void Loop::count_exchange_end(bool delivered) {
-  if (!closing_) return;
-  if (delivered) {
-    completed_after_close_++;
-  } else {
-    forced_after_close_++;
-  }
-}
 
 void Loop::count_response(uint16_t status) {
   if (status < 200) return stats_.responses_1xx.increment();

@@ -57,7 +57,8 @@ class Loop final {
   [[nodiscard]] Event* begin_event(size_t size);
   void end_event(Event* event);
   void notify(ExchangeId id, EventKind kind);
-  void count_exchange_end(bool delivered);
+  void count_completed() { completed_after_close_ += closing_ ? 1 : 0; }
+  void count_forced(uint32_t exchanges) { forced_after_close_ += exchanges; }
   void count_response(uint16_t status);
   [[nodiscard]] char* take_block();
   void give_back_block(char* block);
@@ -69,7 +70,9 @@ class Loop final {
   struct Notice {
     ExchangeId id;
     EventKind kind;
-    uint16_t status;
+    uint16_t status = 0;
+    uint32_t head_a = 0;
+    uint32_t head_b = 0;
   };
 
   void handle(const Completion& completion);
@@ -79,8 +82,10 @@ class Loop final {
   void gate_accepting();
   void take_commands();
   void take(const Command& command);
+  void offer_starved();
   void offer_all();
   void flush_all();
+  void add_notice(const Notice& notice);
   void deliver_notices();
   void expire();
   void begin_close(Milliseconds wait);
@@ -88,7 +93,9 @@ class Loop final {
   [[nodiscard]] bool waits_in_vain();
   void warn(uint16_t status);
   [[nodiscard]] Connection* find(ConnectionId id);
-  [[nodiscard]] Milliseconds sleep_time() const;
+  [[nodiscard]] Milliseconds sleep_time();
+  [[nodiscard]] uint32_t accepts_left() const;
+  void read_clock();
 
   std::unique_ptr<Poller> poller_;
   const Limits& limits_;
@@ -113,6 +120,7 @@ class Loop final {
   std::vector<uint32_t> scratch_;
   std::vector<Notice> notices_;  // events that wait for room in the lane
   uint32_t open_connections_ = 0;
+  bool clock_is_fresh_ = false;
   bool events_written_ = false;
   bool accept_paused_ = false;
   bool draining_ = false;

@@ -73,6 +73,9 @@ class Poller {
   virtual void unlisten(ListenerId id) = 0;  // closes it
   virtual void pause_accepting() = 0;        // all listeners
   virtual void resume_accepting() = 0;
+  // So many more may be accepted until this is called again, after which ready listeners are left
+  // alone; without end at first.
+  virtual void limit_accepts(uint32_t count) = 0;
   // Takes a connected socket as if it had been accepted; the Accepted completion follows.
   [[nodiscard]] virtual Status adopt(ListenerId as, Fd socket) = 0;
 

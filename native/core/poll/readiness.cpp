@@ -78,6 +78,7 @@ class Readiness final : public Poller {
   void unlisten(ListenerId id) override;
   void pause_accepting() override;
   void resume_accepting() override;
+  void limit_accepts(uint32_t count) override { accepts_left_ = count; }
   Status adopt(ListenerId as, Fd socket) override;
 
   void pause_receiving(ConnectionId id) override;
@@ -115,6 +116,7 @@ class Readiness final : public Poller {
   std::vector<uint32_t> free_;  // a stack
   std::vector<Listener> listeners_;
   bool accepting_ = true;
+  uint32_t accepts_left_ = UINT32_MAX;
   std::vector<PendingSend> sends_;
   std::vector<uint32_t> free_sends_;
 
@@ -436,7 +438,7 @@ void Readiness::on_ready(const Ready& ready) {
 }
 
 void Readiness::accept_from(Listener& listener) {
-  for (int i = 0; i < kAcceptsMax; i++) {
+  for (int i = 0; i < kAcceptsMax && accepts_left_ > 0; i++) {
     if (i > 0 && descriptors_left() < kDescriptorsTight) return;
     sockaddr_storage peer = {};
     int fd = accept_connection(listener.socket.get(), peer);
@@ -450,6 +452,7 @@ void Readiness::accept_from(Listener& listener) {
       ::close(fd);
       return accept_failed(listener, added.status().error(), completions_);
     }
+    accepts_left_--;
     peers_.push_back(address_of(peer));
     completions_.push_back(
         {.kind = CompletionKind::Accepted, .listener = listener.id, .id = added.value()});

@@ -159,7 +159,7 @@ void Sim::begin_batch() {
 
 void Sim::accept_waiting() {
   std::deque<SimPeer> later;
-  while (accepting_ && !backlog_.empty()) {
+  while (accepting_ && accepts_left_ > 0 && !backlog_.empty()) {
     SimPeer peer = backlog_.front();
     ListenerId listener = peers_[peer].listener;
     if (std::find(listeners_.begin(), listeners_.end(), listener) == listeners_.end()) {
@@ -189,6 +189,7 @@ void Sim::accept_waiting() {
     std::memcpy(address.text, "192.0.2.1", 9);
     address.length = 9;
     addresses_.push_back(address);
+    accepts_left_--;
     completions_.push_back({.kind = CompletionKind::Accepted,
                             .listener = listener,
                             .id = {index, connections_[index].generation},

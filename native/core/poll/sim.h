@@ -59,6 +59,7 @@ class Sim final : public Poller {
   void unlisten(ListenerId id) override;
   void pause_accepting() override { accepting_ = false; }
   void resume_accepting() override { accepting_ = true; }
+  void limit_accepts(uint32_t count) override { accepts_left_ = count; }
   Status adopt(ListenerId as, Fd socket) override;
 
   void pause_receiving(ConnectionId id) override;
@@ -112,6 +113,7 @@ class Sim final : public Poller {
   size_t received_bytes_max_ = size_t{64} * 1024;
   int accept_error_ = 0;
   int32_t descriptors_left_ = INT32_MAX;
+  uint32_t accepts_left_ = UINT32_MAX;
   bool accepting_ = true;
   bool woken_ = false;
 

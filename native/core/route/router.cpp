@@ -7,13 +7,13 @@
 #include <vector>
 
 #include "core/base/check.h"
+#include "core/route/pattern.h"
 
 namespace millrace {
 namespace {
 
 constexpr uint32_t kNone = UINT32_MAX;
 constexpr uint32_t kRoot = 0;          // also "no child": the root is nobody's child
-constexpr size_t kSegmentsMax = 256;   // of one pattern; bounds the recursion of a match
 constexpr uint32_t kNestedMax = 2048;  // "**" nodes below other "**" nodes; a bit each on the stack
 constexpr size_t kAllowLinesMax = 1024;         // joined sets of methods prepared by seal()
 constexpr size_t kTargetBytesMax = UINT16_MAX;  // what a ParamSpan can point at
@@ -25,69 +25,7 @@ using MethodSet = uint64_t;
 constexpr MethodSet bit_of(size_t bit) { return MethodSet{1} << bit; }
 constexpr MethodSet bit_of(Method method) { return bit_of(static_cast<size_t>(method)); }
 
-// ── bytes of a path ──
-
-bool is_letter(char c) { return ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-// '%' and every byte that may not stand in a path; RFC 3986 3.3.
-constexpr std::array<bool, 256> make_special_set() {
-  std::array<bool, 256> set{};
-  set.fill(true);
-  for (int c = '0'; c <= '9'; c++) set[static_cast<size_t>(c)] = false;
-  for (int c = 'a'; c <= 'z'; c++) set[static_cast<size_t>(c)] = false;
-  for (int c = 'A'; c <= 'Z'; c++) set[static_cast<size_t>(c)] = false;
-  for (char c : Bytes("-._~!$&'()*+,;=:@/")) set[static_cast<unsigned char>(c)] = false;
-  return set;
-}
-
-constexpr std::array<bool, 256> kSpecialSet = make_special_set();
-
-bool is_special(char c) { return kSpecialSet[static_cast<unsigned char>(c)]; }
-
-bool is_special(Bytes text) {
-  bool special = false;
-  for (char c : text) special |= is_special(c);  // no exit on the way: most texts are plain
-  return special;
-}
-
-int hex_digit(char c) {
-  if (is_digit(c)) return c - '0';
-  char lower = ascii_lower(c);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-// A special text is compared unit by unit: an escape ("%C3", or a byte that should have been one)
-// is 256 and its value; any other byte is itself.
-struct Unit {
-  uint32_t code;
-  size_t next;
-};
-
-Unit unit_at(Bytes text, size_t at) {
-  if (text[at] != '%') {
-    uint32_t code = static_cast<unsigned char>(text[at]);
-    return {is_special(text[at]) ? 256 + code : code, at + 1};
-  }
-  if (text.size() - at < 3) return {'%', at + 1};
-  int high = hex_digit(text[at + 1]);
-  int low = hex_digit(text[at + 2]);
-  if (high < 0 || low < 0) return {'%', at + 1};
-  return {static_cast<uint32_t>(256 + high * 16 + low), at + 3};
-}
-
-// Where `literal` ends in `text` when it stands at `at`, or npos.
-size_t end_of_units(Bytes text, size_t at, Bytes literal) {
-  for (size_t i = 0; i < literal.size();) {
-    if (at == text.size()) return Bytes::npos;
-    Unit wanted = unit_at(literal, i);
-    Unit found = unit_at(text, at);
-    if (wanted.code != found.code) return Bytes::npos;
-    i = wanted.next;
-    at = found.next;
-  }
-  return at;
-}
+// ── hashing ──
 
 uint64_t mix(uint64_t hash, uint64_t value) {
   hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
@@ -123,82 +61,6 @@ uint64_t hash_bytes(Bytes text) {
   if (size == 0) return 0;
   return mix(size, load<uint8_t>(data) | load<uint8_t>(data + size / 2) << 8 |
                        load<uint8_t>(data + size - 1) << 16);
-}
-
-// ── patterns ──
-
-enum class SegmentKind : uint8_t { Literal, Param, Partial, Star, Deep };
-
-struct Segment {
-  SegmentKind kind = SegmentKind::Literal;
-  Bytes text{};             // of Literal and Partial; the name of Param
-  bool open_start = false;  // Partial: "*text"
-  bool open_end = false;    // Partial: "text*"
-};
-
-bool is_name(Bytes text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return is_letter(c) || is_digit(c) || c == '_' || c == '-' || c == '$' ||
-           static_cast<unsigned char>(c) >= 0x80;
-  });
-}
-
-Segment parse_segment(Bytes text) {
-  if (text == "*") return {.kind = SegmentKind::Star};
-  if (text == "**") return {.kind = SegmentKind::Deep};
-  if (text.empty()) return {};
-  if (text.front() == ':' || text.front() == '@') {
-    return {.kind = SegmentKind::Param, .text = text.substr(1)};
-  }
-  Segment segment{.text = text};
-  segment.open_start = text.front() == '*';
-  segment.open_end = text.back() == '*';
-  if (!segment.open_start && !segment.open_end) return segment;
-  segment.kind = SegmentKind::Partial;
-  if (segment.open_start) segment.text.remove_prefix(1);
-  if (segment.open_end) segment.text.remove_suffix(1);
-  return segment;
-}
-
-// The second half of a sentence, or nothing.
-const char* problem_with(const std::vector<Segment>& segments) {
-  size_t params = 0;
-  if (segments.size() > kSegmentsMax) return "has more than 256 segments";
-  for (size_t i = 0; i < segments.size(); i++) {
-    const Segment& segment = segments[i];
-    if (segment.kind != SegmentKind::Literal) params++;
-    if (i > 0 && segments[i - 1].kind == SegmentKind::Deep) {
-      if (segment.kind == SegmentKind::Deep || segment.kind == SegmentKind::Star) {
-        return "has a wildcard right after **; put literal text between them";
-      }
-      if (segment.kind == SegmentKind::Param) {
-        return "has a parameter right after **; put literal text between them";
-      }
-    }
-    if (segment.kind != SegmentKind::Param) continue;
-    if (!is_name(segment.text)) {
-      return "has a parameter whose name is not made of letters, digits, _, - and $";
-    }
-    for (size_t j = 0; j < i; j++) {
-      if (segments[j].kind == SegmentKind::Param && segments[j].text == segment.text) {
-        return "uses one parameter name twice";
-      }
-    }
-  }
-  static_assert(kRouteParamsMax == 8, "the sentence below says so");
-  return params > kRouteParamsMax ? "has more than 8 parameters and wildcards" : nullptr;
-}
-
-const char* parse_pattern(Bytes pattern, std::vector<Segment>& segments) {
-  if (pattern.empty()) return "is empty; the shortest pattern is \"/\"";
-  if (pattern.front() != '/') return "does not start with \"/\"";
-  if (pattern.find_first_of("?#") != Bytes::npos) return "holds \"?\" or \"#\", which no path does";
-  for (size_t start = 1; start != 0;) {
-    size_t slash = pattern.find('/', start);
-    segments.push_back(parse_segment(pattern.substr(start, slash - start)));
-    start = slash + 1;
-  }
-  return problem_with(segments);
 }
 
 // ── the trie ──
@@ -515,12 +377,9 @@ const AllowLine* find_allow_line(const std::vector<AllowLine>& lines, MethodSet 
 uint32_t* child_place(RouterTables& tables, uint32_t parent, const Segment& segment) {
   Node& node = tables.nodes[parent];
   switch (segment.kind) {
-    case SegmentKind::Param:
-      return &node.param;
-    case SegmentKind::Star:
-      return &node.star;
-    case SegmentKind::Deep:
-      return &node.deep;
+    case SegmentKind::Param: return &node.param;
+    case SegmentKind::Star: return &node.star;
+    case SegmentKind::Deep: return &node.deep;
     case SegmentKind::Partial:
       for (Partial& partial : node.partials) {
         if (partial.open_start == segment.open_start && partial.open_end == segment.open_end &&
@@ -533,8 +392,7 @@ uint32_t* child_place(RouterTables& tables, uint32_t parent, const Segment& segm
                                .open_end = segment.open_end,
                                .special = is_special(segment.text)});
       return &node.partials.back().child;
-    case SegmentKind::Literal:
-      break;
+    case SegmentKind::Literal: break;
   }
   return nullptr;
 }

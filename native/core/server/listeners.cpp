@@ -81,11 +81,16 @@ Result<ListenerShare> ListenerShare::acquire(const ListenRequest& request, const
   }
   share.socket_ = made.take();
   share.unix_path_ = request.unix_path;
-  if (!share.key_.empty()) {
-    Shared& entry = shared.sockets[share.key_];
-    entry.socket = share.socket_.duplicate();
-    entry.owners.push_back(owner);
+  if (share.key_.empty()) return Result<ListenerShare>(std::move(share));
+  Fd kept = share.socket_.duplicate();
+  if (!kept.is_open()) {
+    int error = errno;
+    share.key_.clear();
+    return Status::failed(error, "fcntl");
   }
+  Shared& entry = shared.sockets[share.key_];
+  entry.socket = std::move(kept);
+  entry.owners.push_back(owner);
   return Result<ListenerShare>(std::move(share));
 }
 

@@ -68,11 +68,13 @@ bool Server::make_loops(OpenFailure& failure) {
 
 void Server::start() {
   if (options_.is_inline) return;
-  // Signals are the application's: ours are delivered to its threads.
-  sigset_t all;
+  // Signals are the application's: ours are delivered to its threads. Not those that a thread raises by a fault
+  // of its own: blocked, they would end the process past any handler that reports crashes.
+  sigset_t blocked;
   sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  sigfillset(&blocked);
+  for (int fault : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP}) sigdelset(&blocked, fault);
+  pthread_sigmask(SIG_SETMASK, &blocked, &before);
   for (size_t i = 0; i < loops_.size(); i++) {
     threads_.emplace_back([this, i] { run(*loops_[i], i); });
   }

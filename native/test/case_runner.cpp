@@ -1,0 +1,282 @@
+#include "test/case_runner.h"
+
+#include "core/proto/http1/encoder.h"
+#include "test/harness.h"
+
+namespace millrace::test {
+namespace {
+
+constexpr Bytes kProbe = "GET /open HTTP/1.1\r\nHost: a\r\n\r\n";
+
+std::string printable(Bytes bytes) {
+  std::string text;
+  for (char c : bytes.substr(0, 600)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\r') {
+      text += "\\r";
+    } else if (c == '\n') {
+      text += "\\n";
+    } else if (byte < 0x20 || byte >= 0x7f) {
+      char hex[8];
+      std::snprintf(hex, sizeof(hex), "\\x%02x", byte);
+      text += hex;
+    } else {
+      text += c;
+    }
+  }
+  return text;
+}
+
+std::string answer_text(int64_t status, Bytes headers, Bytes body) {
+  std::string text = "HTTP/1.1 " + std::to_string(status) + " ";
+  text += http1::reason_phrase(static_cast<uint16_t>(status));
+  text += "\r\nDate: *\r\n";
+  text += headers;
+  text += "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n";
+  text += body;
+  return text;
+}
+
+class Run final {
+ public:
+  Run(const CaseScript& script, World& world, Cut cut)
+      : script_(script), world_(world), cut_(cut) {}
+
+  bool run() {
+    for (const Step& step : script_.steps) {
+      if (!walk(step)) return false;
+    }
+    if (!no_more(script_.steps.back())) return false;
+    const std::string left = world_.leftovers();
+    return left.empty() || fail(script_.steps.back(), "left behind: " + left);
+  }
+
+ private:
+  struct Asked {
+    SeenEvent event;
+    bool answered = false;
+  };
+
+  bool walk(const Step& step) {
+    switch (step.kind) {
+      case StepKind::Send: return send(step);
+      case StepKind::HalfClose: world_.half_close(); return true;
+      case StepKind::Reset: world_.reset(); return true;
+      case StepKind::Drain: world_.start_draining(); return true;
+      case StepKind::Advance: world_.advance(step.amount); return true;
+      case StepKind::Window:
+        world_.limit_window(static_cast<uint64_t>(step.amount));
+        return true;
+      case StepKind::Request:
+      case StepKind::Header:
+      case StepKind::Body:
+      case StepKind::Aborted:
+      case StepKind::PeerClosed: return see(step);
+      case StepKind::Reply:
+      case StepKind::Inform:
+      case StepKind::Cut: return answer(step);
+      case StepKind::Expect: return expect_bytes(step, step.text);
+      case StepKind::ExpectMaybe: maybe_ = step.text; return true;
+      case StepKind::Answered:
+        return expect_bytes(step, answer_text(step.amount, step.headers, step.text));
+      case StepKind::Refused: return refused(step);
+      case StepKind::Open: return open(step);
+      case StepKind::Closed:
+        return world_.sends_no_more() || fail(step, "the connection is still open");
+      case StepKind::Lingers:
+        return (world_.sends_no_more() && !world_.is_reset() && world_.still_reads()) ||
+               fail(step, "the connection does not linger");
+      case StepKind::Quiet:
+        return no_more(step) && (!world_.sends_no_more() || fail(step, "the connection ended"));
+    }
+    return false;
+  }
+
+  bool send(const Step& step) {
+    std::string all;
+    for (const std::string& read : step.reads) all += read;
+    const size_t begin = sent_;
+    sent_ += all.size();
+    if (cut_.at == Cut::kAsWritten) {
+      for (const std::string& read : step.reads) world_.feed(read);
+    } else if (cut_.at == Cut::kByteByByte) {
+      for (size_t i = 0; i < all.size(); i++) world_.feed(Bytes(all).substr(i, 1));
+    } else if (cut_.at > begin && cut_.at < sent_) {
+      world_.feed(Bytes(all).substr(0, cut_.at - begin));
+      world_.feed(Bytes(all).substr(cut_.at - begin));
+    } else {
+      world_.feed(all);
+    }
+    return true;
+  }
+
+  void pull() {
+    for (SeenEvent& event : world_.take_events()) events_.push_back(std::move(event));
+    written_ += world_.take_written();
+  }
+
+  bool see(const Step& step) {
+    if (step.kind == StepKind::Header) return see_header(step);
+    if (step.kind == StepKind::Body) {
+      if (asked_.empty()) return fail(step, "no request yet");
+      const std::string& body = asked_.back().event.body;
+      return body == step.text || fail(step, "body is " + printable(body));
+    }
+    pull();
+    if (events_.empty()) return fail(step, "no event");
+    const SeenEvent event = std::move(events_.front());
+    events_.pop_front();
+    if (step.kind == StepKind::Request) {
+      const bool fits = event.kind == EventKind::Request && event.method == step.name &&
+                        event.target == step.text && event.http10 == step.http10;
+      if (!fits) return fail(step, "event is " + printable(event.method + " " + event.target));
+      asked_.push_back({event, false});
+      return true;
+    }
+    const EventKind kind =
+        step.kind == StepKind::Aborted ? EventKind::Aborted : EventKind::PeerClosed;
+    return event.kind == kind || fail(step, "another event came");
+  }
+
+  bool see_header(const Step& step) {
+    std::string value;
+    if (asked_.empty() || !asked_.back().event.header(step.name, value)) {
+      return fail(step, "no such header");
+    }
+    return value == step.text || fail(step, "header is " + printable(value));
+  }
+
+  bool answer(const Step& step) {
+    size_t index = step.number;
+    if (index == 0) {
+      while (index < asked_.size() && asked_[index].answered) index++;
+      index++;
+    }
+    if (index > asked_.size()) return fail(step, "there is no request to answer");
+    Asked& asked = asked_[index - 1];
+    CommandText text;
+    text.status = static_cast<uint16_t>(step.amount);
+    text.header_lines = step.headers;
+    text.body = step.text;
+    if (step.kind == StepKind::Inform) {
+      text.kind = CommandKind::Informational;
+    } else {
+      asked.answered = true;
+      text.kind = step.kind == StepKind::Cut ? CommandKind::Cut : CommandKind::Respond;
+      take_flags(step, text);
+    }
+    world_.answer(asked.event.exchange, text);
+    return true;
+  }
+
+  // As src/lines.ts does: Connection: close becomes a flag, Content-Length and Date are announced.
+  void take_flags(const Step& step, CommandText& text) {
+    if (step.headers == "Connection: close\r\n") {
+      text.flags |= kCommandClose;
+      text.header_lines = {};
+    }
+    if (step.headers.find("Content-Length:") != std::string::npos) text.flags |= kCommandHasLength;
+    if (step.headers.find("Date:") != std::string::npos) text.flags |= kCommandHasDate;
+  }
+
+  bool expect_bytes(const Step& step, const std::string& expected) {
+    pull();
+    if (!maybe_.empty() && !written_.starts_with(expected) && written_.starts_with(maybe_)) {
+      written_.erase(0, maybe_.size());
+    }
+    maybe_.clear();
+    if (!written_.starts_with(expected)) return fail(step, "wrote " + printable(written_));
+    written_.erase(0, expected.size());
+    return true;
+  }
+
+  // The whole of a refusal, and that nothing behind it is taken for a request.
+  bool refused(const Step& step) {
+    pull();
+    if (!maybe_.empty() && written_.starts_with(maybe_)) written_.erase(0, maybe_.size());
+    maybe_.clear();
+    const std::string code = "ERR_MILLRACE_" + step.name + ": ";
+    const size_t end = written_.find("\r\n\r\n");
+    if (end == std::string::npos) return fail(step, "wrote " + printable(written_));
+    const std::string body = written_.substr(end + 4);
+    const std::string head = written_.substr(0, end + 4);
+    std::string expected = "HTTP/1.1 " + std::to_string(step.amount) + " ";
+    expected += http1::reason_phrase(static_cast<uint16_t>(step.amount));
+    expected += "\r\nDate: *\r\nContent-Type: text/plain;charset=utf-8\r\nContent-Length: ";
+    expected += std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n";
+    if (head != expected || !body.starts_with(code)) {
+      return fail(step, "wrote " + printable(written_));
+    }
+    written_.clear();
+    if (!world_.sends_no_more()) return fail(step, "the connection stays open");
+    if (world_.is_reset()) return fail(step, "the connection was reset");
+    world_.feed(kProbe);
+    return no_more(step);
+  }
+
+  // An open connection answers.
+  bool open(const Step& step) {
+    if (!no_more(step)) return false;
+    if (world_.sends_no_more()) return fail(step, "the connection ended");
+    world_.feed(kProbe);
+    pull();
+    if (events_.size() == 1 && events_.front().target == "/open") {
+      world_.answer(events_.front().exchange, {.status = 204});
+      events_.clear();
+      pull();
+    }
+    const bool answered = written_.starts_with("HTTP/1.1 204 ") ||
+                          written_.starts_with("HTTP/1.1 404 ");
+    if (!answered) return fail(step, "one more request got " + printable(written_));
+    written_.clear();
+    return true;
+  }
+
+  bool no_more(const Step& step) {
+    pull();
+    if (!maybe_.empty() && written_ == maybe_) written_.clear();
+    maybe_.clear();
+    if (!written_.empty()) return fail(step, "also wrote " + printable(written_));
+    return events_.empty() || fail(step, "also an event: " + events_.front().method + " " +
+                                             printable(events_.front().target));
+  }
+
+  bool fail(const Step& step, const std::string& what) {
+    context = script_.file + ":" + std::to_string(step.line) + " (" + script_.title + ", ";
+    if (cut_.at == Cut::kAsWritten) {
+      context += "as written";
+    } else if (cut_.at == Cut::kByteByByte) {
+      context += "byte by byte";
+    } else {
+      context += "cut at " + std::to_string(cut_.at);
+    }
+    context += "): " + what;
+    const bool case_holds = false;
+    return EXPECT(case_holds);
+  }
+
+  const CaseScript& script_;
+  World& world_;
+  const Cut cut_;
+  size_t sent_ = 0;
+  std::deque<SeenEvent> events_;
+  std::vector<Asked> asked_;
+  std::string written_;
+  std::string maybe_;
+};
+
+}  // namespace
+
+size_t bytes_of(const CaseScript& script) {
+  size_t bytes = 0;
+  for (const Step& step : script.steps) {
+    for (const std::string& read : step.reads) bytes += read.size();
+  }
+  return bytes;
+}
+
+bool run_case(const CaseScript& script, World& world, Cut cut) {
+  return Run(script, world, cut).run();
+}
+
+}  // namespace millrace::test

@@ -1,0 +1,118 @@
+// The public types, asserted by the compiler. Never run: tsc fails where one of them changes.
+import {
+  type Context,
+  type ErrorCode,
+  type FetchHandler,
+  MillraceError,
+  type Params,
+  type RawHandler,
+  type ReadonlyHeaders,
+  raw,
+  type Req,
+  type Res,
+  type RouteValue,
+  type Server,
+  serve,
+} from "millrace";
+
+type Equal<A, B> =
+  (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+declare function same<A, B>(...equal: Equal<A, B> extends true ? [] : ["these types differ"]): void;
+type Flat<T> = { [K in keyof T]: T[K] };
+
+// ── parameters from patterns ──
+same<Flat<Params<"/users/:id">>, { readonly id: string }>();
+same<Flat<Params<"/a/:b/c/:d">>, { readonly b: string; readonly d: string }>();
+same<Flat<Params<"/a/@b">>, { readonly b: string }>();
+same<Flat<Params<"/files/*">>, { readonly "*": string }>();
+same<Flat<Params<"/files/**">>, { readonly "*": string }>();
+same<Flat<Params<"/img/*.png">>, { readonly "*": string }>();
+same<
+  Flat<Params<"/:a/x-*/:b">>,
+  { readonly a: string; readonly "*": string; readonly b: string }
+>();
+same<keyof Params<"/plain/a:b/a*b">, never>();
+same<Params<string>, Readonly<Record<string, string>>>();
+
+// ── handlers know the parameters of their pattern ──
+const server: Server = await serve({
+  port: 0,
+  error: (error, ctx) => {
+    same<typeof error, unknown>();
+    same<typeof ctx, Context>();
+    return error instanceof MillraceError ? new Response(error.code) : undefined;
+  },
+  handler: (req, res) => {
+    same<typeof req, Req>();
+    same<typeof res, Res>();
+    const any = req.params["any"];
+    same<typeof any, string | undefined>();
+    res.end();
+  },
+  routes: {
+    "/static": new Response("x"),
+    "/users/:id": (request, ctx) => {
+      same<typeof request, Request>();
+      same<typeof ctx.params.id, string>();
+      // @ts-expect-error the pattern has no such parameter
+      ctx.params.name;
+      return new Response(ctx.params.id);
+    },
+    "/raw/:id/**": raw((req, res) => {
+      same<typeof req.params.id, string>();
+      same<(typeof req.params)["*"], string>();
+      // @ts-expect-error the pattern has no such parameter
+      req.params.name;
+      same<ReturnType<typeof res.end>, boolean>();
+      same<typeof req.headers, ReadonlyHeaders>();
+      res.status(200).header("a", "b").header("c", ["d", "e"]).cookie("f", "g").json({});
+    }),
+    "/table/:id": {
+      GET: (_request, ctx) => Response.json(ctx.params.id),
+      POST: raw(async (req, res) => void res.json(await req.json<{ a: number }>({ limit: 10 }))),
+      body: "sized",
+      maxBodySize: 10,
+    },
+  },
+});
+
+// ── handlers declared elsewhere fit every route ──
+const anywhere = raw((req, res) => void res.end(req.params["id"] ?? ""));
+const somewhere: RawHandler<"/users/:id"> = (req, res) => void res.end(req.params.id);
+const standard: FetchHandler = (_request, ctx) => new Response(ctx.params["id"]);
+await serve({
+  routes: { "/users/:id": anywhere, "/:id": standard, "/users/:id/x": { GET: raw(somewhere) } },
+});
+// @ts-expect-error the handler needs a parameter that the pattern does not have
+await serve({ routes: { "/users": raw(somewhere) } });
+const table: Record<string, RouteValue> = { "/x": anywhere, "/y": standard };
+await serve({ routes: table });
+
+// ── hooks may say nothing, in both forms ──
+await serve({ fetch: standard, error: () => undefined });
+await serve({ fetch: standard, error: async () => undefined });
+await serve({ fetch: standard, error: async () => new Response() });
+
+// ── what does not exist is refused ──
+// @ts-expect-error an option that is misspelt
+await serve({ prot: 3000, fetch: standard });
+// @ts-expect-error a limit that is misspelt
+await serve({ fetch: standard, limits: { maxHeadersSize: 1 } });
+await serve({ fetch: standard, limits: { maxHeaderSize: 8192 }, timeouts: { keepAlive: 0 } });
+// @ts-expect-error a fetch handler answers with a Response
+await serve({ fetch: () => "text" });
+// @ts-expect-error methods are written as on the wire
+await serve({ routes: { "/": { get: standard } } });
+
+// ── the server and its errors ──
+same<Flat<Awaited<Server["closed"]>>, { readonly completed: number; readonly forced: number }>();
+same<MillraceError["code"], ErrorCode>();
+same<MillraceError["status"], number | undefined>();
+const code: ErrorCode = "ERR_MILLRACE_ADDR_IN_USE";
+same<typeof code, "ERR_MILLRACE_ADDR_IN_USE">();
+async function owned(): Promise<void> {
+  await using disposed = await serve({ fetch: standard, loops: "auto" });
+  same<typeof disposed, Server>();
+  same<(typeof disposed.metrics.responses)["2xx"], number>();
+}
+void [server, owned];
