@@ -17,13 +17,14 @@ function candidates() {
     process.platform === "darwin"
       ? join(homedir(), "Library", "Caches")
       : (process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"));
-  return [
+  const folders = [
     process.env["npm_config_nodedir"],
     resolve(process.execPath, "..", ".."),
     resolve(realpathSync(process.execPath), "..", ".."),
     process.env["npm_config_devdir"] && join(process.env["npm_config_devdir"], version),
     join(caches, "node-gyp", version),
-  ].filter((folder) => folder !== undefined && folder !== "");
+  ];
+  return [...new Set(folders)].filter((folder) => folder !== undefined && folder !== "");
 }
 
 /**

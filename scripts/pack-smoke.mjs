@@ -34,7 +34,6 @@ try {
 
 function smoke() {
   run("npm", ["pack", "--silent", "--pack-destination", folder]); // prepack makes dist/ anew
-  run(process.execPath, [tool("publint/src/cli.js"), "--strict", "--pack", "false"]);
   const tarball = readdirSync(folder).find((name) => name.endsWith(".tgz"));
   if (tarball === undefined) fail("npm pack made no file");
   writeFileSync(
@@ -43,7 +42,9 @@ function smoke() {
   );
   const options = ["--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"];
   run("npm", ["install", ...options, `./${tarball}`], { cwd: folder });
-  checkContents(join(folder, "node_modules", "millrace"));
+  const installed = join(folder, "node_modules", "millrace");
+  checkContents(installed);
+  run(process.execPath, [tool("publint/src/cli.js"), installed, "--strict", "--pack", "false"]);
   writeFileSync(join(folder, "hello.mjs"), hello);
   const env = { ...process.env, PREBUILDS_ONLY: "1" };
   const printed = capture(process.execPath, ["hello.mjs"], {

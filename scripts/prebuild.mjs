@@ -41,4 +41,5 @@ run(
     },
   },
 );
+rmSync(stage, { recursive: true, force: true });
 run(process.execPath, [join("scripts", "check-prebuilds.mjs")]);

@@ -7,6 +7,13 @@ import { HeaderText } from "./headers.ts";
 import { EVENT_FLAG, METHODS } from "./native/tables.ts";
 import type { Service, Target } from "./service.ts";
 
+// Inherits nothing, as a parameter may be called "constructor"; unlike Object.create(null), which
+// makes a slow dictionary.
+class Parameters {
+  [name: string]: string;
+}
+Object.setPrototypeOf(Parameters.prototype, null);
+Reflect.deleteProperty(Parameters.prototype, "constructor");
 const NO_SPANS: readonly number[] = [];
 const COMPACT_FROM = 16_384;
 
@@ -263,8 +270,7 @@ export class NativeReq implements Req {
   #readParams(): Record<string, string> {
     const from = this.#targetAt();
     const names = this.target.params;
-    // No prototype: a parameter may be called "constructor".
-    const params: Record<string, string> = Object.create(null) as Record<string, string>;
+    const params = new Parameters();
     for (let i = 0; i < names.length && i < this.#spans.length; i += 1) {
       const span = this.#spans[i] as number;
       const start = from + (span & 0xffff);

@@ -14,6 +14,7 @@ const OPEN = 0;
 const ENDED = 1;
 const ABORTED = 2;
 const STATES = ["open", "ended", "aborted"] as const;
+const JSON_TYPE = "Content-Type: application/json\r\n";
 const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 
 /** The one implementation of Res. Made by dispatch.ts, one per request event. */
@@ -122,9 +123,9 @@ export class NativeRes implements Res, OpenExchange {
     const text: string | undefined = JSON.stringify(value);
     if (text === undefined)
       throw new MillraceError("ERR_MILLRACE_INVALID_BODY", `${show(value)} has no JSON form`);
-    const lines = this.#ownLines();
-    if (!lines.has("content-type")) lines.set("Content-Type", "application/json");
-    return this.#finish(text);
+    // Nearly always there is no other header: then nothing has to be put together.
+    if (this.#lines === undefined) return this.#finish(text, JSON_TYPE);
+    return this.#finish(text, this.#lines.has("content-type") ? "" : JSON_TYPE);
   }
 
   redirect(to: string, status = 302): boolean {
@@ -201,14 +202,14 @@ export class NativeRes implements Res, OpenExchange {
     this.abort();
   }
 
-  #finish(body: string | Uint8Array | undefined): boolean {
+  #finish(body: string | Uint8Array | undefined, type = ""): boolean {
     const status = this.#status;
     const lines = this.#lines;
     let flags = 0;
-    let text = "";
+    let text = type;
     if (lines !== undefined) {
       flags = lines.flags;
-      text = lines.text;
+      text += lines.text;
     }
     if (status < 206 || status === 304) this.#checkBodiless(status, body);
     if (lines !== undefined && lines.length >= 0) {

@@ -1,5 +1,6 @@
 #include "test/case_file.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -14,7 +15,7 @@ constexpr Word kBareWords[] = {
     {"half-close", StepKind::HalfClose}, {"reset", StepKind::Reset},
     {"drain", StepKind::Drain},          {"open", StepKind::Open},
     {"closed", StepKind::Closed},        {"lingers", StepKind::Lingers},
-    {"quiet", StepKind::Quiet},
+    {"quiet", StepKind::Quiet},          {"over", StepKind::Over},
 };
 
 bool read_file(const std::string& path, std::string& text) {

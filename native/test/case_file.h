@@ -8,7 +8,7 @@
 //   reply: [#N] STATUS "BODY" [HEADER LINES] · inform: [#N] STATUS [HEADER LINES] · cut: [#N]
 //   < BYTES        on the wire, the Date masked as *; <? BYTES that may be there
 //   answered: STATUS "BODY" [HEADER LINES] · refused: STATUS ERROR_CODE
-//   open · closed · lingers · quiet
+//   open · closed (half-closed by the server, or more) · over (gone) · lingers · quiet
 // Escapes: \r \n \t \0 \\ \" \{ \xNN, and {TEXT*N} for a repetition. A # begins a comment line.
 #pragma once
 
@@ -42,6 +42,7 @@ enum class StepKind : uint8_t {
   Refused,
   Open,
   Closed,
+  Over,
   Lingers,
   Quiet,
 };

@@ -83,6 +83,9 @@ class Run final {
       case StepKind::Open: return open(step);
       case StepKind::Closed:
         return world_.sends_no_more() || fail(step, "the connection is still open");
+      case StepKind::Over:
+        return (world_.sends_no_more() && !world_.still_reads()) ||
+               fail(step, "the connection is not over");
       case StepKind::Lingers:
         return (world_.sends_no_more() && !world_.is_reset() && world_.still_reads()) ||
                fail(step, "the connection does not linger");

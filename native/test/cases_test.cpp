@@ -54,7 +54,7 @@ class SessionWorld final : public World {
   std::vector<SeenEvent> take_events() override { return std::exchange(sink_.events, {}); }
   bool sends_no_more() const override { return !sink_.is_open(); }
   bool is_reset() const override { return sink_.was_aborted(); }
-  bool still_reads() const override { return true; }
+  bool still_reads() const override { return !sink_.was_aborted(); }
   std::string leftovers() override {
     sink_.lose();
     return sink_.open_exchanges() == 0 ? "" : "exchanges";
@@ -193,7 +193,7 @@ TEST("every case ends in something that is expected of its connection") {
     if (!EXPECT(!script.steps.empty())) continue;
     const StepKind last = script.steps.back().kind;
     EXPECT(last == StepKind::Open || last == StepKind::Closed || last == StepKind::Refused ||
-           last == StepKind::Lingers || last == StepKind::Quiet || last == StepKind::Aborted);
+           last == StepKind::Lingers || last == StepKind::Over || last == StepKind::Quiet || last == StepKind::Aborted);
   }
 }
 

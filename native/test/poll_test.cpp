@@ -315,6 +315,21 @@ TEST("accepting can be paused, and whoever waited is accepted on resuming") {
   });
 }
 
+TEST("no more are accepted than the limit says, until it is set again") {
+  each_rig([](PollRig& rig) {
+    for (int i = 0; i < 3; i++) rig.connect();
+    rig.poller().limit_accepts(2);
+    EXPECT(rig.until(CompletionKind::Accepted, 2));
+    // What is left in the backlog keeps the listener ready: the caller pauses.
+    rig.poller().pause_accepting();
+    rig.expect_quiet();
+    rig.poller().limit_accepts(1);
+    rig.poller().resume_accepting();
+    EXPECT(rig.until(CompletionKind::Accepted, 3));
+    EXPECT(rig.count(CompletionKind::Accepted) == 3);
+  });
+}
+
 TEST("a listener's id is taken until unlisten") {
   each_rig([](PollRig& rig) {
     EXPECT(rig.poller().listen(kListener, Fd()).error() == EEXIST);

@@ -1,0 +1,36 @@
+// An application behind nginx on the same machine: a unix socket that nginx may open, health paths
+// that stay answered while JavaScript is busy, and a shutdown that loses no request. The server
+// block for nginx is behind-nginx.conf.
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { raw, serve } from "millrace";
+
+const server = await serve({
+  unix: process.env.UNIX_PATH ?? join(tmpdir(), "millrace.sock"),
+  mode: 0o660, // nginx has to run as this user or in this group
+  loops: 1, // a thread of its own, so that health is answered also while JavaScript is busy
+  health: { live: "/health/live", ready: "/health/ready" },
+  // Above keepalive_timeout of nginx's upstream block: so nginx ends idle connections, not we.
+  timeouts: { keepAlive: 75_000 },
+  routes: {
+    "/": raw((req, res) => {
+      // Believe these only because nothing but nginx reaches the socket. The last entry is the one
+      // that nginx wrote; those before it are what the client claims.
+      const client = req.headers.get("x-forwarded-for")?.split(",").at(-1)?.trim() ?? "unknown";
+      const scheme = req.headers.get("x-forwarded-proto") ?? "http";
+      res.json({ client, scheme, host: req.headers.get("host") });
+    }),
+    "/upload": {
+      POST: raw(async (req, res) => {
+        res.json({ bytes: (await req.bytes()).length });
+      }),
+      maxBodySize: 8 * 1024 * 1024, // as client_max_body_size
+    },
+  },
+  gracefulShutdown: { signals: ["SIGTERM"], timeout: 10_000 },
+});
+console.log(`behind-nginx on ${server.url}`);
+
+// The signal closes: no new connections, answers under way are finished, at most ten seconds.
+const { completed, forced } = await server.closed;
+console.log(`closed: ${completed} finished, ${forced} cut`);

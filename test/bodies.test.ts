@@ -1,0 +1,296 @@
+// Bodies in both directions, and clients as they are in the field: fetch, node:http, curl.
+import { execFile, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { Agent, request } from "node:http";
+import { promisify } from "node:util";
+import { Agent as UndiciAgent, fetch as undiciFetch } from "undici";
+import { expect, it } from "vitest";
+import { raw, type Server } from "../src/index.ts";
+import { onEachHost } from "./support/hosts.ts";
+import { gate, until } from "./support/until.ts";
+import { wire } from "./support/wire.ts";
+
+const run = promisify(execFile);
+const MEBIBYTE = 1_048_576;
+
+function post(server: Server, target: string, body: BodyInit, type?: string): Promise<Response> {
+  const headers: Record<string, string> = type === undefined ? {} : { "content-type": type };
+  return fetch(server.url + target, { method: "POST", body, headers });
+}
+
+onEachHost(({ start }) => {
+  it("reads a body as bytes, text, JSON or form, once", async () => {
+    const server = await start({
+      routes: {
+        "/bytes": raw(async (req, res) => void res.end(await req.bytes())),
+        "/text": raw(async (req, res) => void res.json([await req.text(), req.contentLength])),
+        "/json": raw(async (req, res) => void res.json({ got: await req.json() })),
+        "/form": raw(async (req, res) => void res.json([...(await req.form())])),
+        "/twice": raw(async (req, res) => {
+          await req.text();
+          const second = await req.bytes().catch((error: unknown) => error);
+          res.end((second as { code: string }).code);
+        }),
+      },
+    });
+    const bytes = randomBytes(1000);
+    const back = await post(server, "/bytes", bytes);
+    expect(Buffer.from(await back.arrayBuffer()).equals(bytes)).toBe(true);
+    expect(await (await post(server, "/text", "häh")).json()).toEqual(["häh", 4]);
+    expect(await (await post(server, "/json", '{"a":"ü"}')).json()).toEqual({ got: { a: "ü" } });
+    const form = await post(server, "/form", new URLSearchParams({ a: "1 2", b: "ü" }));
+    expect(await form.json()).toEqual([
+      ["a", "1 2"],
+      ["b", "ü"],
+    ]);
+    expect((await post(server, "/form", "{}", "application/json")).status).toBe(415);
+    expect((await post(server, "/json", "{")).status).toBe(400);
+    expect(await (await post(server, "/twice", "x")).text()).toBe("ERR_MILLRACE_BODY_USED");
+    expect(await (await fetch(`${server.url}/text`)).json()).toEqual(["", null]);
+  });
+
+  it("refuses what is larger than the server's, the route's or the reader's limit", async () => {
+    const sized = raw(async (req, res) => void res.end(`${(await req.bytes()).length}`));
+    const server = await start({
+      limits: { maxRequestBodySize: 1000 },
+      routes: {
+        "/server": sized,
+        "/route": { POST: sized, maxBodySize: 5000 },
+        "/none": { POST: sized, body: "none" },
+        "/sized": { POST: sized, body: "sized" },
+        "/reader": raw(async (req, res) => void res.end(await req.text({ limit: 10 }))),
+      },
+    });
+    const status = async (target: string, size: number): Promise<number> =>
+      (await post(server, target, "x".repeat(size))).status;
+    expect([await status("/server", 1000), await status("/server", 1001)]).toEqual([200, 413]);
+    expect([await status("/route", 5000), await status("/route", 5001)]).toEqual([200, 413]);
+    expect([await status("/none", 0), await status("/none", 1)]).toEqual([200, 413]);
+    expect([await status("/reader", 10), await status("/reader", 11)]).toEqual([200, 413]);
+    const client = await wire(server);
+    client.send("POST /sized HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    expect((await client.response()).status).toBe(411);
+    client.close();
+  });
+
+  it("takes 5 MiB and gives 5 MiB, sized and chunked", async () => {
+    const server = await start({
+      limits: { maxRequestBodySize: 6 * MEBIBYTE },
+      handler: async (req, res) => void res.end(await req.bytes()),
+    });
+    const body = randomBytes(5 * MEBIBYTE);
+    const sized = await post(server, "/", body);
+    expect(Buffer.from(await sized.arrayBuffer()).equals(body)).toBe(true);
+    const stream = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (let at = 0; at < body.length; at += 50_000)
+          controller.enqueue(body.subarray(at, at + 50_000));
+        controller.close();
+      },
+    });
+    const chunked = await fetch(server.url, {
+      method: "POST",
+      body: stream,
+      duplex: "half",
+    } as RequestInit);
+    expect(Buffer.from(await chunked.arrayBuffer()).equals(body)).toBe(true);
+  });
+
+  it("sends 64 MiB as bytes and as text", async () => {
+    const size = 64 * MEBIBYTE;
+    const server = await start({
+      routes: {
+        "/bytes": raw((_req, res) => void res.end(Buffer.alloc(size, "abcdefg"))),
+        "/text": raw((_req, res) => void res.end("ü".repeat(size / 2))),
+      },
+    });
+    const bytes = Buffer.from(await (await fetch(`${server.url}/bytes`)).arrayBuffer());
+    expect(bytes.equals(Buffer.alloc(size, "abcdefg"))).toBe(true);
+    const text = Buffer.from(await (await fetch(`${server.url}/text`)).arrayBuffer());
+    expect(text.length).toBe(size);
+    expect(text.subarray(size - 2).toString()).toBe("ü");
+  });
+
+  it("copies the bytes it is given, whatever the handler does with them afterwards", async () => {
+    const server = await start({
+      routes: {
+        "/:size": raw((req, res) => {
+          const bytes = new Uint8Array(Number(req.params.size)).fill(65);
+          res.end(bytes);
+          bytes.fill(66);
+        }),
+        "/view": raw((_req, res) => {
+          const shared = new Uint8Array(new SharedArrayBuffer(8), 2, 4).fill(67);
+          res.end(shared);
+        }),
+        "/buffer": raw((_req, res) => void res.end(new Uint8Array([68, 69]).buffer)),
+      },
+    });
+    for (const size of [0, 1, 32_767, 32_768, 32_769, 300_000]) {
+      const text = await (await fetch(`${server.url}/${size}`)).text();
+      expect(text === "A".repeat(size), `${size} bytes`).toBe(true);
+    }
+    expect(await (await fetch(`${server.url}/view`)).text()).toBe("CCCC");
+    expect(await (await fetch(`${server.url}/buffer`)).text()).toBe("DE");
+  });
+
+  it("gives fetch handlers a standard Request and sends their standard Response", async () => {
+    const server = await start({
+      routes: {
+        "/echo/:id": async (req, ctx) => {
+          const copy = req.clone();
+          const form = await req.formData();
+          return Response.json({
+            url: req.url,
+            method: copy.method,
+            field: form.get("f"),
+            length: (await copy.arrayBuffer()).byteLength,
+            id: ctx.params.id,
+            cookie: ctx.cookies.get("c"),
+            local: ctx.localAddress.port,
+          });
+        },
+        "/cookies": () => {
+          const response = new Response("c");
+          response.headers.append("set-cookie", "a=1");
+          response.headers.append("set-cookie", "b=2; Path=/");
+          return response;
+        },
+        "/json": async (req) => Response.json(await req.json()),
+        "/stream": () =>
+          new Response(
+            new ReadableStream(
+              {
+                async pull(controller) {
+                  await Promise.resolve();
+                  controller.enqueue(new TextEncoder().encode("part "));
+                  if ((controller.desiredSize ?? 0) <= -3) controller.close();
+                },
+              },
+              { highWaterMark: 1 },
+            ),
+            { headers: { "content-type": "text/plain" } },
+          ),
+      },
+    });
+    const headers = { cookie: "c=d%20e", "content-type": "application/x-www-form-urlencoded" };
+    const echo = await fetch(`${server.url}/echo/7?q=1`, { method: "PUT", body: "f=x+y", headers });
+    expect(await echo.json()).toEqual({
+      url: `${server.url}/echo/7?q=1`,
+      method: "PUT",
+      field: "x y",
+      length: 5,
+      id: "7",
+      cookie: "d e",
+      local: Number(new URL(server.url).port),
+    });
+    const cookies = await fetch(`${server.url}/cookies`);
+    expect(cookies.headers.getSetCookie()).toEqual(["a=1", "b=2; Path=/"]);
+    expect(await (await post(server, "/json", "[1]")).json()).toEqual([1]);
+    expect((await post(server, "/json", "[1")).status).toBe(400);
+    expect(await (await fetch(`${server.url}/stream`)).text()).toMatch(/^(part )+$/);
+  });
+
+  it("aborts request.signal when the peer leaves, and not when it stays", async () => {
+    const left = gate<unknown>();
+    const staying: AbortSignal[] = [];
+    const server = await start({
+      routes: {
+        "/leave": (req) =>
+          new Promise<Response>((_resolve, reject) => {
+            req.signal.addEventListener("abort", () => {
+              left.open(req.signal.reason);
+              reject(req.signal.reason);
+            });
+          }),
+        "/stay": (req) => {
+          staying.push(req.signal);
+          return new Response("s");
+        },
+      },
+    });
+    expect(await (await fetch(`${server.url}/stay`)).text()).toBe("s");
+    const client = await wire(server);
+    client.get("/leave");
+    await until("the request is in flight", () => server.metrics.inFlight === 1);
+    client.close();
+    expect(await left.promise).toMatchObject({ code: "ERR_MILLRACE_ABORTED" });
+    expect(staying[0]?.aborted).toBe(false);
+    await until("the exchange is over", () => server.metrics.inFlight === 0);
+    expect(server.metrics.aborted).toBe(1);
+  });
+
+  it("serves undici and node:http over kept-alive connections", async () => {
+    const server = await start({
+      handler: async (req, res) => void res.end(`${req.path} ${await req.text()}`),
+    });
+    const dispatcher = new UndiciAgent({ connections: 4, pipelining: 1 });
+    const bodies = await Promise.all(
+      Array.from({ length: 200 }, async (_, n) => {
+        const init = { method: "POST", body: `b${n}`, dispatcher };
+        return (await undiciFetch(`${server.url}/u${n}`, init)).text();
+      }),
+    );
+    expect(bodies).toEqual(Array.from({ length: 200 }, (_, n) => `/u${n} b${n}`));
+    await dispatcher.close();
+    const before = server.metrics.counters["accepted"] as number;
+    expect(before).toBeLessThanOrEqual(4);
+    const agent = new Agent({ keepAlive: true, maxSockets: 3 });
+    const get = (n: number): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const asked = request(`${server.url}/n${n}`, { agent, method: "POST" }, (response) => {
+          let text = "";
+          response.setEncoding("utf8").on("data", (part: string) => (text += part));
+          response.on("end", () => resolve(text)).on("error", reject);
+        });
+        asked.on("error", reject).end(`b${n}`);
+      });
+    const texts = await Promise.all(Array.from({ length: 200 }, (_, n) => get(n)));
+    expect(texts).toEqual(Array.from({ length: 200 }, (_, n) => `/n${n} b${n}`));
+    expect(server.metrics.counters["accepted"] as number).toBeLessThanOrEqual(before + 3);
+    agent.destroy();
+  });
+
+  it("serves curl: two requests on one connection, Expect: 100-continue, chunked upload", async () => {
+    const server = await start({
+      limits: { maxRequestBodySize: 2 * MEBIBYTE },
+      routes: {
+        "/size": raw(async (req, res) => void res.end(`${(await req.bytes()).length}\n`)),
+        "/small": { PUT: raw((_req, res) => void res.end("no")), maxBodySize: 10 },
+      },
+    });
+    const curl = (...words: string[]): Promise<{ stdout: string; stderr: string }> =>
+      run("curl", ["-sS", "-v", "--max-time", "15", ...words]);
+    const two = await curl("-d", "abc", `${server.url}/size`, `${server.url}/size`);
+    expect(two.stdout).toBe("3\n3\n");
+    expect(two.stderr).toMatch(/Re-using existing connection/i);
+    const data = "x".repeat(MEBIBYTE + 7);
+    const upload = (words: string[]): Promise<{ stdout: string; stderr: string }> =>
+      new Promise((resolve, reject) => {
+        const child = spawn("curl", ["-sS", "-v", "--max-time", "15", "-T", "-", ...words]);
+        let stdout = "";
+        let stderr = "";
+        child.stdout.on("data", (part) => (stdout += String(part)));
+        child.stderr.on("data", (part) => (stderr += String(part)));
+        child.on("error", reject).on("close", () => resolve({ stdout, stderr }));
+        child.stdin.on("error", () => undefined); // curl stops reading when it is refused
+        child.stdin.end(data);
+      });
+    const expecting = await upload(["-H", "Expect: 100-continue", `${server.url}/size`]);
+    expect(expecting.stdout).toBe(`${data.length}\n`);
+    expect(expecting.stderr).toContain("Transfer-Encoding: chunked");
+    expect(expecting.stderr).toContain("HTTP/1.1 100 Continue");
+    const refused = await curl(
+      "-X",
+      "PUT",
+      "-H",
+      "Expect: 100-continue",
+      "-d",
+      "0123456789a",
+      `${server.url}/small`,
+    );
+    expect(refused.stderr).toContain("HTTP/1.1 413");
+    expect(refused.stderr).not.toContain("100 Continue");
+    expect((await upload([`${server.url}/size`])).stdout).toBe(`${data.length}\n`);
+  });
+});

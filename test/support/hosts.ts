@@ -1,0 +1,89 @@
+// Runs a group of tests on the inline host, on one native loop and on two, and sees to it that every
+// server leaves nothing behind: its gauges are zero when it is released, and so is the census.
+import { afterEach, beforeAll, describe, expect } from "vitest";
+import { serve, type ServeOptions, type Server } from "../../src/index.ts";
+import { METRIC_VALUES } from "../../src/metrics.ts";
+import { binding, setBinding } from "../../src/native/binding.ts";
+import { METRICS } from "../../src/native/tables.ts";
+
+/** What a test gets of the host it runs on. */
+export interface Host {
+  /** 0 is the inline host, else the number of native loops. */
+  readonly loops: number;
+  /** serve() on port 0 of 127.0.0.1 unless told otherwise; closed after the test. */
+  readonly start: <const R extends string>(options: ServeOptions<R>) => Promise<Server>;
+}
+
+type Gauges = Readonly<Record<string, number>>;
+
+const open = new Set<Server>();
+const released: Gauges[] = [];
+
+/** Declares the tests that `declare` holds once per host. */
+export function onEachHost(
+  declare: (host: Host) => void,
+  hosts: readonly number[] = [0, 1, 2],
+): void {
+  describe.each(hosts)("loops: %i", (loops) => {
+    beforeAll(watchReleases);
+    afterEach(settle);
+    declare({ loops, start: (options) => start(loops, options) });
+  });
+}
+
+/** The native functions as they are, behind what this file puts around them. */
+export function census(): { servers: number; lanes: number; blobs: number } {
+  return binding().census();
+}
+
+/** The host and port of a server's first address, as a client writes them. */
+export function portOf(server: Server): number {
+  return (server.addresses[0] as { port: number }).port;
+}
+
+async function start<const R extends string>(
+  loops: number,
+  options: ServeOptions<R>,
+): Promise<Server> {
+  const listens = ["fd", "listen", "port", "unix"].some((name) => name in options);
+  const server = await serve({ loops, silent: true, ...(listens ? {} : { port: 0 }), ...options });
+  open.add(server);
+  return server;
+}
+
+async function settle(): Promise<void> {
+  const servers = [...open];
+  open.clear();
+  await Promise.all(servers.map((server) => server.close({ timeout: 5000 })));
+  for (const gauges of released.splice(0)) {
+    expect(gauges, "gauges of a server at its release").toEqual(
+      Object.fromEntries(Object.keys(gauges).map((name) => [name, 0])),
+    );
+  }
+  expect(census()).toEqual({ servers: 0, lanes: 0, blobs: 0 });
+}
+
+let isWatching = false;
+
+// The last moment at which a server's numbers can be read is inside the release.
+function watchReleases(): void {
+  if (isWatching) return;
+  isWatching = true;
+  const native = binding();
+  setBinding({
+    ...native,
+    release: (server) => {
+      const values = new Float64Array(METRIC_VALUES);
+      native.metrics(server, values);
+      const gauges = METRICS.map(({ name, kind }, at) => ({ name, kind, value: values[at] }));
+      released.push(
+        Object.fromEntries(
+          gauges
+            .filter(({ kind }) => kind === "gauge")
+            .map(({ name, value }) => [name, value ?? 0]),
+        ),
+      );
+      native.release(server);
+    },
+  });
+}
