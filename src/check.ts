@@ -28,6 +28,7 @@ export function checkRecord(name: string, value: unknown, keys: readonly string[
   }
 }
 
+/** A safe integer from `floor` to `ceiling`; `unit` is for the message. */
 export function integer(
   name: string,
   value: unknown,
@@ -46,20 +47,24 @@ export function integer(
   throw invalidOption(name, `must be an integer from ${floor} to ${ceiling}${of}`, value);
 }
 
+/** A string that is not empty. */
 export function text(name: string, value: unknown): string {
   if (typeof value === "string" && value !== "") return value;
   throw invalidOption(name, "must be a string that is not empty", value);
 }
 
+/** True or false, nothing that merely counts as one. */
 export function truth(name: string, value: unknown): boolean {
   if (typeof value === "boolean") return value;
   throw invalidOption(name, "must be true or false", value);
 }
 
+/** Something that can be called. */
 export function callable(name: string, value: unknown): void {
   if (typeof value !== "function") throw invalidOption(name, "must be a function", value);
 }
 
+/** One of the words in `allowed`. */
 export function oneOf(name: string, value: unknown, allowed: readonly string[]): void {
   if (typeof value === "string" && allowed.includes(value)) return;
   throw invalidOption(

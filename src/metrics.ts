@@ -8,6 +8,7 @@ export const METRIC_VALUES: number = METRICS.length + ERRORS.length;
 
 type CounterName = (typeof METRICS)[number]["name"];
 
+/** What `server.metrics` says. */
 export function readMetrics(values: Float64Array, counts: Counts): Metrics {
   const counters: Record<string, number> = {};
   for (const [index, { name }] of METRICS.entries()) counters[name] = values[index] as number;

@@ -54,6 +54,7 @@ export interface Counts {
   readonly delays: Float64Array;
 }
 
+/** Counts of a server that has seen nothing. */
 export function makeCounts(): Counts {
   return { batches: 0, requests: 0, largest: 0, delayMax: 0, delays: new Float64Array(DELAYS) };
 }

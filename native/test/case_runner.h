@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/clock.h"
 #include "test/case_file.h"
 #include "test/seen.h"
 
