@@ -74,7 +74,7 @@ export interface Req<P extends string = string> {
   bytes(options?: BodyOptions): Promise<Uint8Array>;
   /**
    * The body as application/x-www-form-urlencoded.
-   * @throws {MillraceError} ERR_MILLRACE_BAD_REQUEST with status 415 when Content-Type says
+   * @throws {MillraceError} ERR_MILLRACE_UNSUPPORTED_MEDIA_TYPE when Content-Type says
    * something else
    */
   form(options?: BodyOptions): Promise<URLSearchParams>;

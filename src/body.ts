@@ -99,7 +99,7 @@ export class Body {
     if (essence !== "" && essence !== "application/x-www-form-urlencoded") {
       const form = "form() reads application/x-www-form-urlencoded";
       const message = `the body of ${this.#where} is ${show(essence)}; ${form}`;
-      throw new MillraceError("ERR_MILLRACE_BAD_REQUEST", message, { status: 415 });
+      throw new MillraceError("ERR_MILLRACE_UNSUPPORTED_MEDIA_TYPE", message, { status: 415 });
     }
     return new URLSearchParams(this.text(options));
   }

@@ -252,7 +252,6 @@ onEachHost(({ start }) => {
     expect(await client.response()).toMatchObject({ status: 200, body: "true" });
     client.send("GET / HTTP/1.0\r\n\r\n");
     expect(await client.response()).toMatchObject({ status: 200, body: "false" });
-    client.close();
   });
 
   it("answers pipelined requests in order although handlers finish out of order", async () => {
@@ -273,7 +272,6 @@ onEachHost(({ start }) => {
       Array.from({ length: 20 }, (_, n) => `GET /n/${n} HTTP/1.1\r\nHost: a\r\n\r\n`).join(""),
     );
     for (let n = 0; n < 20; n += 1) expect((await client.response()).body).toBe(`${n}`);
-    client.close();
   });
 
   it("counts what it did", async () => {

@@ -61,9 +61,11 @@ bool put_body(napi_env env, napi_value value, Command& command, char* out) {
   void* data = nullptr;
   size_t length = 0;
   napi_typedarray_type kind;
-  if (napi_get_typedarray_info(env, value, &kind, &length, &data, nullptr, nullptr) != napi_ok) return true;
+  if (napi_get_typedarray_info(env, value, &kind, &length, &data, nullptr, nullptr) != napi_ok)
+    return true;
   if (length > UINT32_MAX) {
-    napi_throw_range_error(env, error_code_name(ErrorCode::InvalidBody), "the body has 4 GiB or more");
+    napi_throw_range_error(env, error_code_name(ErrorCode::InvalidBody),
+                           "the body has 4 GiB or more");
     return false;
   }
   if (length <= Bridge::kBodyRoom) {
@@ -104,15 +106,17 @@ uint32_t uint_of(napi_env env, napi_value value) {
 
 constexpr uint32_t kSlotMask = (1u << Bridge::kSlotBits) - 1;
 
-// Header lines longer than the usual room get a record of their own size. No record, and an exception pending,
-// when they are longer than any.
+// Header lines longer than the usual room get a record of their own size. No record, and an
+// exception pending, when they are longer than any.
 Bridge::Room begin_with_headers(napi_env env, Call& call, napi_value headers, size_t body_room) {
   Bridge::Room room = call.bridge->begin_command(Bridge::kHeaderRoom + body_room);
   if (!write_latin1(env, headers, room.content, Bridge::kHeaderRoom, room.command->header_length)) {
     size_t length = 0;
     napi_get_value_string_latin1(env, headers, nullptr, 0, &length);
     if (length > Bridge::kHeadersMax) {
-      napi_throw_range_error(env, error_code_name(ErrorCode::InvalidHeader), "the header lines are too long");
+      std::string message = "the header lines have " + std::to_string(length) + " bytes; at most " +
+                            std::to_string(Bridge::kHeadersMax) + " can be sent";
+      napi_throw_range_error(env, error_code_name(ErrorCode::InvalidHeader), message.c_str());
       return {nullptr, nullptr};
     }
     room = call.bridge->begin_command(length + 1 + body_room);
@@ -134,7 +138,8 @@ napi_value respond(napi_env env, napi_callback_info info) {
   command.kind = static_cast<uint16_t>(CommandKind::Respond);
   command.status = static_cast<uint16_t>(status_flags & 0xffff);
   command.flags = static_cast<uint16_t>(status_flags >> 16);
-  if (!put_body(env, call.arguments[4], command, room.content + command.header_length)) return nullptr;
+  if (!put_body(env, call.arguments[4], command, room.content + command.header_length))
+    return nullptr;
   call.bridge->end_command(&command);
   return truth(env, true);
 }
@@ -203,7 +208,8 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   if (!read_options(info[0].As<Napi::Object>(), options)) return env.Undefined();
   options.owner = &environment;
   std::vector<std::string> paths;  // a listener's Address has no room for them
-  for (const ListenerOptions& listener : options.listeners) paths.push_back(listener.request.unix_path);
+  for (const ListenerOptions& listener : options.listeners)
+    paths.push_back(listener.request.unix_path);
   OpenFailure failure;
   if (environment.lane_count() + options.loops > Bridge::kLanesMax) {
     failure.status = Status::failed(EMFILE, "lanes");
@@ -228,7 +234,8 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   result.Set("addresses", addresses);
   result.Set("poller", server->loop(0).poller().name());
   uint32_t number = environment.next_host();
-  auto* host = new Host(environment, number, std::move(server), batch, info[2].As<Napi::Function>());
+  auto* host =
+      new Host(environment, number, std::move(server), batch, info[2].As<Napi::Function>());
   environment.add_host(number, host);
   host->start();
   result.Set("server", number);
@@ -238,7 +245,8 @@ Napi::Value open(const Napi::CallbackInfo& info) {
 Napi::Value take_body(const Napi::CallbackInfo& info) {
   uint32_t handle = info[0].As<Napi::Number>().Uint32Value();
   Bridge* bridge = environment_of(info).lane_of(handle);
-  return bridge == nullptr ? info.Env().Undefined() : bridge->take_body(info.Env(), handle & kSlotMask);
+  return bridge == nullptr ? info.Env().Undefined()
+                           : bridge->take_body(info.Env(), handle & kSlotMask);
 }
 
 void control(const Napi::CallbackInfo& info) {
@@ -304,6 +312,4 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace millrace::addon
 
-NAPI_MODULE_INIT() {
-  return millrace::addon::init(Napi::Env(env), Napi::Object(env, exports));
-}
+NAPI_MODULE_INIT() { return millrace::addon::init(Napi::Env(env), Napi::Object(env, exports)); }

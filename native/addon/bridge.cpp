@@ -23,7 +23,9 @@ void Bridge::set_doorbell(napi_threadsafe_function doorbell) {
   lane_.js_bell.fall_asleep();
 }
 
-void Bridge::ring_doorbell() { napi_call_threadsafe_function(doorbell_, nullptr, napi_tsfn_nonblocking); }
+void Bridge::ring_doorbell() {
+  napi_call_threadsafe_function(doorbell_, nullptr, napi_tsfn_nonblocking);
+}
 
 uint32_t Bridge::gather(MutableBytes batch, std::string& text) {
   uint32_t count = 0;

@@ -1,5 +1,5 @@
-// Bridge: the JavaScript end of one lane. Drains events into the batch, writes commands by flat calls.
-// Owned by: JS thread of its environment.
+// Bridge: the JavaScript end of one lane. Drains events into the batch, writes commands by flat
+// calls. Owned by: JS thread of its environment.
 #pragma once
 
 #include <napi.h>
@@ -15,7 +15,8 @@ class Host;
 
 class Bridge final {
  public:
-  // `number` distinguishes the lanes of one environment; it travels in the upper bits of an event's handle.
+  // `number` distinguishes the lanes of one environment; it travels in the upper bits of an event's
+  // handle.
   Bridge(Host& host, Lane& lane, uint32_t number) : host_(host), lane_(lane), number_(number) {}
   Bridge(const Bridge&) = delete;
   Bridge& operator=(const Bridge&) = delete;
@@ -23,7 +24,8 @@ class Bridge final {
   static constexpr uint32_t kSlotBits = 20;
   static constexpr uint32_t kLanesMax = 1u << (31 - kSlotBits);
 
-  // Makes the loop's events wake the JS thread through a thread-safe function, which its Host releases.
+  // Makes the loop's events wake the JS thread through a thread-safe function, which its Host
+  // releases.
   void set_doorbell(napi_threadsafe_function doorbell);
   void ring_doorbell();
 

@@ -40,8 +40,8 @@ void Host::add_doorbell(Bridge& bridge) {
   napi_value name;
   napi_create_string_utf8(env_, "millrace", NAPI_AUTO_LENGTH, &name);
   auto finalized = [](napi_env, void* host, void*) { static_cast<Host*>(host)->handle_closed(); };
-  napi_status status = napi_create_threadsafe_function(env_, nullptr, nullptr, name, 0, 1, this, finalized,
-                                                       &bridge, &Host::on_ring, &doorbell);
+  napi_status status = napi_create_threadsafe_function(
+      env_, nullptr, nullptr, name, 0, 1, this, finalized, &bridge, &Host::on_ring, &doorbell);
   MR_CHECK(status == napi_ok);
   open_handles_++;
   // Only the first keeps the process alive.
@@ -51,8 +51,8 @@ void Host::add_doorbell(Bridge& bridge) {
 }
 
 void Host::start() {
-  // Registered after the thread-safe functions: hooks run last in, first out, so the threads are joined while the
-  // functions they ring still exist.
+  // Registered after the thread-safe functions: hooks run last in, first out, so the threads are
+  // joined while the functions they ring still exist.
   napi_add_async_cleanup_hook(env_, &Host::on_environment_end, this, &hook_);
   server_->start();
   if (!server_->is_inline()) return;
@@ -101,8 +101,9 @@ void Host::drain(Bridge& bridge, Entry entry) {
   if (released_ && depth_ == 0) finish_release();
 }
 
-// False when JavaScript can't go on: the environment is ending. What a tick or microtask threw is the process's
-// uncaught exception; where that is survived, the next batch comes as if nothing had happened.
+// False when JavaScript can't go on: the environment is ending. What a tick or microtask threw is
+// the process's uncaught exception; where that is survived, the next batch comes as if nothing had
+// happened.
 bool Host::call_dispatch(uint32_t count, Entry entry) {
   Napi::HandleScope scope(env_);
   napi_value arguments[2];
@@ -186,8 +187,9 @@ void Host::release() {
   if (depth_ == 0) finish_release();
 }
 
-// The environment ends by process.exit(), worker.terminate() or because nothing keeps it alive. A dispatch may be
-// on the stack below us (process.exit() in a handler); its frames are never returned to, or only after this.
+// The environment ends by process.exit(), worker.terminate() or because nothing keeps it alive. A
+// dispatch may be on the stack below us (process.exit() in a handler); its frames are never
+// returned to, or only after this.
 void Host::on_environment_end(napi_async_cleanup_hook_handle, void* data) {
   auto* host = static_cast<Host*>(data);
   host->environment_ends_ = true;
@@ -220,7 +222,8 @@ void Host::handle_closed() {
 void Host::delete_when_done() {
   if (open_handles_ > 0) return;
   napi_remove_async_cleanup_hook(hook_);
-  // With a dispatch below us on the stack (process.exit() in a handler) the process is over; its frames keep us.
+  // With a dispatch below us on the stack (process.exit() in a handler) the process is over; its
+  // frames keep us.
   if (depth_ == 0) delete this;
 }
 

@@ -1,5 +1,5 @@
-// Host: one server in one Node environment: its lanes' JavaScript ends, what wakes them, and its orderly end.
-// Threaded loops ring a thread-safe function; an inline loop is run by InlineHost.
+// Host: one server in one Node environment: its lanes' JavaScript ends, what wakes them, and its
+// orderly end. Threaded loops ring a thread-safe function; an inline loop is run by InlineHost.
 // Owned by: JS thread of its environment. Deletes itself when the last handle is closed.
 #pragma once
 
@@ -21,8 +21,8 @@ class Environment;
 class Host final {
  public:
   // Registers itself for the environment's end. `number` is what JavaScript calls the server.
-  Host(Environment& environment, uint32_t number, std::unique_ptr<Server> server, Napi::Uint8Array batch,
-       Napi::Function dispatch);
+  Host(Environment& environment, uint32_t number, std::unique_ptr<Server> server,
+       Napi::Uint8Array batch, Napi::Function dispatch);
   Host(const Host&) = delete;
   Host& operator=(const Host&) = delete;
 
@@ -32,8 +32,8 @@ class Host final {
   void control(CommandKind kind, uint32_t wait_ms);
   void ref(bool alive);
 
-  // Hands the lane's events to JavaScript until there are none. `enter` makes the outermost call of a turn of libuv,
-  // which runs ticks and microtasks after it.
+  // Hands the lane's events to JavaScript until there are none. `enter` makes the outermost call of
+  // a turn of libuv, which runs ticks and microtasks after it.
   enum class Entry : uint8_t { Outermost, Nested };
   void drain(Bridge& bridge, Entry entry);
   void note_unflushed();           // commands wait to be handed over before JavaScript sleeps

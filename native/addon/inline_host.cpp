@@ -21,7 +21,9 @@ int InlineHost::start(Host& host, Bridge& bridge, Loop& loop) {
   return error;
 }
 
-void InlineHost::on_readable(uv_poll_t* handle, int, int) { static_cast<InlineHost*>(handle->data)->turn(); }
+void InlineHost::on_readable(uv_poll_t* handle, int, int) {
+  static_cast<InlineHost*>(handle->data)->turn();
+}
 void InlineHost::on_timer(uv_timer_t* handle) { static_cast<InlineHost*>(handle->data)->turn(); }
 
 void InlineHost::turn() {

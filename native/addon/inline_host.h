@@ -1,5 +1,5 @@
-// InlineHost: runs a loop's turns on the JS thread when libuv says that the poller's descriptor is readable.
-// Owned by: its Host, JS thread.
+// InlineHost: runs a loop's turns on the JS thread when libuv says that the poller's descriptor is
+// readable. Owned by: its Host, JS thread.
 #pragma once
 
 #include <uv.h>
@@ -15,8 +15,8 @@ class InlineHost final {
 
   // On failure the handles are not started and nothing will run; libuv's error is returned.
   [[nodiscard]] int start(Host& host, Bridge& bridge, Loop& loop);
-  // Takes commands, writes, sets the timer. Nobody rings for the events that come of it: unless the caller drains
-  // them itself, the timer does.
+  // Takes commands, writes, sets the timer. Nobody rings for the events that come of it: unless the
+  // caller drains them itself, the timer does.
   enum class Events : uint8_t { AreDrained, WakeUs };
   void work(Events events);
   void ref(bool alive);

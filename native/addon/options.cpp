@@ -2,8 +2,6 @@
 
 #include <string>
 
-#include "core/proto/protocols.h"
-
 namespace millrace::addon {
 namespace {
 
@@ -82,7 +80,7 @@ bool read_listener(const Napi::Object& object, ListenerOptions& listener) {
   request.reuse_port = flag_of(object, "reusePort");
   request.ipv6_only = flag_of(object, "ipv6Only");
   listener.protocol = text_of(object, "protocol");
-  return find_protocol(listener.protocol) != nullptr || fail(object.Env(), "protocol");
+  return true;
 }
 
 template <typename Item, typename Read>

@@ -16,6 +16,7 @@ constexpr Word kBareWords[] = {
     {"drain", StepKind::Drain},          {"open", StepKind::Open},
     {"closed", StepKind::Closed},        {"lingers", StepKind::Lingers},
     {"quiet", StepKind::Quiet},          {"over", StepKind::Over},
+    {"stop", StepKind::Stop},
 };
 
 bool read_file(const std::string& path, std::string& text) {

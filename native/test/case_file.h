@@ -2,7 +2,7 @@
 // (by test/cases.test.ts) real sockets. One step per line:
 //   case: TITLE · level: 1 2 3 · limits: NAME=VALUE … · route: METHOD PATTERN KIND [max=N]
 //   > BYTES        from the peer; a further > belongs to the same read, |> begins the next one
-//   half-close · reset · drain · advance: N ms · window: N (bytes the peer takes)
+//   half-close · reset · drain · stop · advance: N ms · window: N (bytes the peer takes)
 //   event: request METHOD TARGET [HTTP/1.0] · event: header NAME "VALUE" · event: body "BYTES"
 //   event: aborted · event: peer-closed
 //   reply: [#N] STATUS "BODY" [HEADER LINES] · inform: [#N] STATUS [HEADER LINES] · cut: [#N]
@@ -26,6 +26,7 @@ enum class StepKind : uint8_t {
   HalfClose,
   Reset,
   Drain,
+  Stop,
   Advance,
   Window,
   Request,

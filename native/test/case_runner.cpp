@@ -63,6 +63,7 @@ class Run final {
       case StepKind::HalfClose: world_.half_close(); return true;
       case StepKind::Reset: world_.reset(); return true;
       case StepKind::Drain: world_.start_draining(); return true;
+      case StepKind::Stop: world_.stop(); return true;
       case StepKind::Advance: world_.advance(step.amount); return true;
       case StepKind::Window:
         world_.limit_window(static_cast<uint64_t>(step.amount));

@@ -20,6 +20,7 @@ class World {
   virtual void half_close() = 0;
   virtual void reset() = 0;
   virtual void start_draining() = 0;
+  virtual void stop() = 0;
   virtual void advance(Milliseconds span) = 0;
   virtual void limit_window(uint64_t bytes) = 0;
   virtual void answer(ExchangeId exchange, const CommandText& text) = 0;

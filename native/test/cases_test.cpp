@@ -45,6 +45,7 @@ class SessionWorld final : public World {
   void half_close() override { sink_.half_close(); }
   void reset() override { sink_.lose(); }
   void start_draining() override { sink_.start_draining(); }
+  void stop() override { sink_.stop(); }
   void advance(Milliseconds span) override { sink_.advance(span); }
   void limit_window(uint64_t) override {}
   void answer(ExchangeId exchange, const CommandText& text) override {
@@ -66,11 +67,10 @@ class SessionWorld final : public World {
 
 void mask_date(std::string& text) {
   constexpr Bytes kDate = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
-  for (size_t at = text.find("\r\nDate: "); at != std::string::npos;
-       at = text.find("\r\nDate: ", at + 2)) {
-    if (text.size() < at + 2 + kDate.size()) return;
-    if (text.compare(at + 2 + kDate.size() - 6, 6, " GMT\r\n") != 0) continue;
-    text.replace(at + 2, kDate.size(), "Date: *\r\n");
+  for (size_t at = text.find("Date: "); at != std::string::npos; at = text.find("Date: ", at + 1)) {
+    if (text.size() < at + kDate.size()) return;
+    if (text.compare(at + kDate.size() - 6, 6, " GMT\r\n") != 0) continue;
+    text.replace(at, kDate.size(), "Date: *\r\n");
   }
 }
 
@@ -99,6 +99,10 @@ class LoopWorld final : public World {
   }
   void start_draining() override {
     command({}, {.kind = CommandKind::Drain});
+    turn();
+  }
+  void stop() override {
+    command({}, {.kind = CommandKind::Close}, kStopWait);
     turn();
   }
   void advance(Milliseconds span) override {
@@ -165,12 +169,15 @@ class LoopWorld final : public World {
       lane.events_taken();
     }
   }
-  void command(ExchangeId exchange, const CommandText& text) {
+  void command(ExchangeId exchange, const CommandText& text, Milliseconds wait = 0) {
     char* record = loop_->lane().commands.reserve(command_size(text));
     MR_CHECK(record != nullptr);
     write_command(exchange, text, record);
+    reinterpret_cast<Command*>(record)->wait_ms = static_cast<uint32_t>(wait);
     loop_->lane().commands.commit(command_size(text));
   }
+
+  static constexpr Milliseconds kStopWait = 600'000;
 
   RoleScope role_{loop_thread};
   const Milliseconds linger_;

@@ -42,7 +42,8 @@ class FakeSink final : public Sink {
     settle();
   }
   void lose() { close(); }
-  void start_draining() {
+  void start_draining() { draining_ = true; }
+  void stop() {
     draining_ = true;
     if (!is_open_) return;
     session_->drain(*this);
@@ -169,7 +170,7 @@ class FakeSink final : public Sink {
   void offer() {
     offer_due_ = false;
     if (!is_open_ || paused_) return;
-    const std::unique_ptr<char[]> bytes(new char[unread_.size()]);
+    const std::unique_ptr<char[]> bytes(new char[unread_.empty() ? 1 : unread_.size()]);
     if (!unread_.empty()) std::memcpy(bytes.get(), unread_.data(), unread_.size());
     const size_t consumed =
         session_->receive(MutableBytes(bytes.get(), unread_.size()), *this);

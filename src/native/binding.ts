@@ -92,7 +92,7 @@ export interface Binding {
    */
   control(server: number, kind: number, waitMs: number): void;
   /**
-   * Fills `into` with METRICS.length sums over the loops, then REFUSALS.length counts per error
+   * Fills `into` with METRICS.length sums over the loops, then ERRORS.length counts per error
    * code.
    */
   metrics(server: number, into: Float64Array): void;
@@ -133,10 +133,34 @@ function load(): Binding {
   }
   try {
     const explicit = process.env["MILLRACE_ADDON"];
-    return (explicit ? require(explicit) : require("node-gyp-build")(root)) as Binding;
+    return (explicit ? require(explicit) : findPrebuilt(require, root)) as Binding;
   } catch (cause) {
-    const wanted = `${process.platform}-${process.arch}`;
-    const message = `no native binary for ${wanted} in ${root}; run "npx millrace-build"`;
+    const found = `${process.platform}-${process.arch}, ${libc() || "no libc variants"}`;
+    const message =
+      `no native binary for this platform (${found}) in ${join(root, "prebuilds")} or ` +
+      `${join(root, "build", "Release")}; run "npx millrace-build" (needs a C++20 compiler and Python)`;
     throw new MillraceError("ERR_MILLRACE_NO_BINARY", message, { cause });
   }
+}
+
+// node-gyp-build knows musl only where it is Alpine's; the variable it reads helps it on others.
+function findPrebuilt(require: NodeJS.Require, root: string): unknown {
+  const before = process.env["LIBC"];
+  if (before === undefined && libc() === "musl") process.env["LIBC"] = "musl";
+  try {
+    return require("node-gyp-build")(root);
+  } finally {
+    if (before === undefined) delete process.env["LIBC"];
+  }
+}
+
+function libc(): "glibc" | "musl" | "" {
+  if (process.platform !== "linux") return "";
+  // Without the network part, which may look names up (Node 22 and newer know the switch).
+  const report = process.report as { excludeNetwork?: boolean; getReport(): object };
+  const before = report.excludeNetwork;
+  report.excludeNetwork = true;
+  const { header } = report.getReport() as { header: { glibcVersionRuntime?: string } };
+  if (before !== undefined) report.excludeNetwork = before;
+  return header.glibcVersionRuntime === undefined ? "musl" : "glibc";
 }

@@ -40,6 +40,7 @@ export const ERRORS = [
   { name: "LengthRequired", code: "ERR_MILLRACE_LENGTH_REQUIRED", status: 411, text: "The request has a body of unknown length." },
   { name: "BodyTooLarge", code: "ERR_MILLRACE_BODY_TOO_LARGE", status: 413, text: "The request body is larger than the limit allows (maxBodySize of the route, or limits.maxRequestBodySize)." },
   { name: "UriTooLong", code: "ERR_MILLRACE_URI_TOO_LONG", status: 414, text: "The request line is longer than limits.maxRequestLine." },
+  { name: "UnsupportedMediaType", code: "ERR_MILLRACE_UNSUPPORTED_MEDIA_TYPE", status: 415, text: "The body is not of a type that is read here." },
   { name: "ExpectationFailed", code: "ERR_MILLRACE_EXPECTATION_FAILED", status: 417, text: "The Expect field asks for something other than 100-continue." },
   { name: "HeadersTooLarge", code: "ERR_MILLRACE_HEADERS_TOO_LARGE", status: 431, text: "The header section is larger than limits.maxHeaderSize or limits.maxHeaders allow." },
   { name: "CodingNotImplemented", code: "ERR_MILLRACE_CODING_NOT_IMPLEMENTED", status: 501, text: "The transfer coding is not implemented; only chunked is." },
@@ -84,6 +85,7 @@ export type ErrorCode =
   | "ERR_MILLRACE_LENGTH_REQUIRED"
   | "ERR_MILLRACE_BODY_TOO_LARGE"
   | "ERR_MILLRACE_URI_TOO_LONG"
+  | "ERR_MILLRACE_UNSUPPORTED_MEDIA_TYPE"
   | "ERR_MILLRACE_EXPECTATION_FAILED"
   | "ERR_MILLRACE_HEADERS_TOO_LARGE"
   | "ERR_MILLRACE_CODING_NOT_IMPLEMENTED"

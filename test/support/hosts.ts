@@ -5,6 +5,7 @@ import { serve, type ServeOptions, type Server } from "../../src/index.ts";
 import { METRIC_VALUES } from "../../src/metrics.ts";
 import { binding, setBinding } from "../../src/native/binding.ts";
 import { METRICS } from "../../src/native/tables.ts";
+import { closeWires } from "./wire.ts";
 
 /** What a test gets of the host it runs on. */
 export interface Host {
@@ -52,6 +53,7 @@ async function start<const R extends string>(
 }
 
 async function settle(): Promise<void> {
+  closeWires();
   const servers = [...open];
   open.clear();
   await Promise.all(servers.map((server) => server.close({ timeout: 5000 })));

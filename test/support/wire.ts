@@ -12,6 +12,13 @@ export interface WireResponse {
   readonly body: string; // latin1
 }
 
+const open = new Set<Wire>();
+
+/** Destroys the connections that tests have left open. */
+export function closeWires(): void {
+  for (const each of open) each.close();
+}
+
 export class Wire {
   readonly socket: Socket;
   /** Received and not read yet, latin1. */
@@ -30,7 +37,9 @@ export class Wire {
     this.socket.on("end", () => {
       this.ended = true;
     });
+    open.add(this);
     this.socket.on("close", () => {
+      open.delete(this);
       this.ended = true;
     });
     this.socket.on("error", (error: NodeJS.ErrnoException) => {

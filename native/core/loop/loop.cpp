@@ -249,9 +249,6 @@ void Loop::take(const Command& command) {
     case CommandKind::Close:
       draining_ = true;
       if (static_cast<CommandKind>(command.kind) == CommandKind::Close) begin_close(command.wait_ms);
-      for (auto& connection : connections_) {
-        if (connection != nullptr) connection->on_drain();
-      }
       return;
     default:
       break;
@@ -278,6 +275,9 @@ void Loop::begin_close(Milliseconds wait) {
   for (size_t id = 0; id < protocols_.size(); id++) {
     poller_->unlisten(static_cast<ListenerId>(id));
     stats_.listeners.decrement();
+  }
+  for (auto& connection : connections_) {
+    if (connection != nullptr) connection->on_drain();
   }
 }
 

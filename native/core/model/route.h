@@ -32,7 +32,8 @@ struct Route {
   uint16_t id = 0;              // number known to JavaScript
   uint16_t status = 200;        // Static
   int64_t body_bytes_max = -1;  // -1: the server's limit
-  std::string headers;          // Static: "Name: value\r\n" lines; MethodNotAllowed, Options: the Allow line
+  std::string headers;          // Static: "Name: value\r\n" lines; MethodNotAllowed, Options: the Allow line;
+                                // Handler: lines added to its answer (Allow, of a 405 of the user's)
   std::string content;          // Static: the body
 };
 

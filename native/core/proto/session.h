@@ -83,7 +83,7 @@ class Session {
   virtual void peer_closed(Sink& sink) = 0;
   virtual void deadline(Sink& sink) = 0;
   virtual void flushed(Sink& sink) = 0;   // everything written has left
-  virtual void drain(Sink& sink) = 0;     // the server is stopping: close when idle, else after the last answer
+  virtual void drain(Sink& sink) = 0;     // the server is closing: end when idle, else after the last answer
   // The connection is gone: give up every exchange. No sink call but close_exchange() is legal.
   virtual void gone(Sink& sink) = 0;
 };

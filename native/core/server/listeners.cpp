@@ -25,11 +25,11 @@ Registry& registry() {
   return *instance;
 }
 
-std::string key_of(const ListenRequest& request) {
+std::string key_of(const ListenRequest& request, uint16_t port) {
   if (request.fd >= 0 || request.reuse_port) return "";
   if (!request.unix_path.empty()) return "unix:" + request.unix_path;
-  if (request.port == 0) return "";
-  return request.host + "|" + std::to_string(request.port);
+  if (port == 0) return "";
+  return request.host + "|" + std::to_string(port);
 }
 
 }  // namespace
@@ -54,7 +54,7 @@ ListenerShare::~ListenerShare() { release(); }
 
 Result<ListenerShare> ListenerShare::acquire(const ListenRequest& request, const void* owner) {
   ListenerShare share;
-  share.key_ = key_of(request);
+  share.key_ = key_of(request, request.port);
   share.owner_ = owner;
   Registry& shared = registry();
   std::lock_guard lock(shared.mutex);
@@ -81,6 +81,11 @@ Result<ListenerShare> ListenerShare::acquire(const ListenRequest& request, const
   }
   share.socket_ = made.take();
   share.unix_path_ = request.unix_path;
+  if (share.key_.empty()) {
+    // Port 0: from now on others can ask for the port that it became.
+    Result<Address> bound = listener_address(share.socket_);
+    if (bound.is_ok()) share.key_ = key_of(request, bound.value().port);
+  }
   if (share.key_.empty()) return Result<ListenerShare>(std::move(share));
   Fd kept = share.socket_.duplicate();
   if (!kept.is_open()) {

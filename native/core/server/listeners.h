@@ -30,7 +30,7 @@ class ListenerShare final {
   void release();
 
   Fd socket_;
-  std::string key_;  // empty: not shared (port 0, inherited descriptor, reuse_port)
+  std::string key_;  // empty: not shared (inherited descriptor, reuse_port)
   const void* owner_ = nullptr;
   std::string unix_path_;
 };

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include <cerrno>
 #include <cstdio>
 
 namespace millrace {
@@ -33,6 +34,10 @@ bool Server::build_router(OpenFailure& failure) {
 bool Server::bind(OpenFailure& failure) {
   for (size_t i = 0; i < options_.listeners.size(); i++) {
     failure.listener = static_cast<int>(i);
+    if (find_protocol(options_.listeners[i].protocol) == nullptr) {
+      failure.status = Status::failed(EPROTONOSUPPORT, "protocol");
+      return false;
+    }
     Result<ListenerShare> share =
         ListenerShare::acquire(options_.listeners[i].request, options_.owner);
     failure.status = share.status();
@@ -57,7 +62,6 @@ bool Server::make_loops(OpenFailure& failure) {
     loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, count));
     for (size_t id = 0; id < shares_.size(); id++) {
       ProtocolMaker protocol = find_protocol(options_.listeners[id].protocol);
-      MR_CHECK(protocol != nullptr);
       failure.status =
           loops_.back()->listen(static_cast<ListenerId>(id), shares_[id].descriptor(), protocol);
       if (!failure.status.is_ok()) return false;

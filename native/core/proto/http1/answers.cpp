@@ -1,6 +1,7 @@
 #include "core/proto/http1/answers.h"
 
 #include <cstring>
+#include <string>
 
 #include "core/proto/http1/encoder.h"
 
@@ -60,6 +61,11 @@ void Answers::encode(Answer& answer, Response response, bool close, Sink& sink) 
   ResponseHead head;
   head.status = response.status;
   if ((response.flags & kCommandHasDate) == 0) head.date_line = sink.date_line();
+  std::string lines;
+  if (!answer.route_lines.empty()) {
+    lines = std::string(response.header_lines).append(answer.route_lines);
+    response.header_lines = lines;
+  }
   head.header_lines = response.header_lines;
   head.content_length = !no_content && (response.flags & kCommandHasLength) == 0;
   head.length = response.body.size();

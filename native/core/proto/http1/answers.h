@@ -15,6 +15,7 @@ namespace millrace::http1 {
 struct Answer {
   ExchangeId id;       // not valid: answered on the loop
   Blob bytes;          // encoded but not its turn yet
+  Bytes route_lines;   // header lines that the route adds to whatever answers; the route table owns them
   Milliseconds started = 0;
   bool is_head = false;    // HEAD: no body on the wire
   bool http10 = false;

@@ -12,6 +12,7 @@ namespace millrace::http1 {
 namespace {
 
 constexpr size_t kFirstBodyBytes = 16 * 1024;
+constexpr Milliseconds kRateGrace = 1000;  // no pace is judged sooner
 
 HeadLimits head_limits(const Limits& limits) {
   return {static_cast<size_t>(limits.header_bytes_max), static_cast<size_t>(limits.header_count_max),
@@ -37,7 +38,6 @@ size_t Http1Session::receive(MutableBytes unread, Sink& sink) {
   while (phase_ != Phase::Dead && step(unread.subspan(consumed), consumed, sink)) {
   }
   in_receive_ = false;
-  if (phase_ == Phase::Dead) return unread.size();
   end_if_over(sink);
   arm(sink);
   return phase_ == Phase::Dead ? unread.size() : consumed;
@@ -90,7 +90,8 @@ bool Http1Session::step_head(MutableBytes unread, size_t& consumed, Sink& sink) 
   int parsed = parse_request_head(input, offered_, head_limits(sink.limits()), head,
                                   sink.field_scratch(), error);
   if (parsed == kNeedMore) {
-    offered_ = static_cast<uint32_t>(input.size());
+    // The empty line that some clients send behind a request does not begin another (RFC 9112 2.2).
+    offered_ = input == "\r\n" ? 0 : static_cast<uint32_t>(input.size());
     return false;
   }
   offered_ = 0;
@@ -123,6 +124,7 @@ bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& co
   answer.is_head = method == Method::Head;
   answer.http10 = head.minor_version == 0;
   answer.keep_alive = rules.says_keep_alive;
+  if (!is_native(route)) answer.route_lines = route.headers;
   answer.close = rules.close || (connection_max != 0 && requests_ >= connection_max);
 
   auto size_max = static_cast<uint64_t>(route.body_bytes_max >= 0 ? route.body_bytes_max
@@ -212,7 +214,6 @@ bool Http1Session::step_sized(MutableBytes unread, size_t& consumed, Sink& sink)
   reading.left -= part;
   consumed += part;
   body_arrived(part, sink);
-  if (phase_ == Phase::Dead) return false;
   if (reading.left > 0) return false;
   return body_complete(sink);
 }
@@ -229,7 +230,6 @@ bool Http1Session::step_chunked(MutableBytes unread, size_t& consumed, Sink& sin
   keep(Bytes(unread.data(), step.produced));
   consumed += step.consumed;
   body_arrived(step.consumed, sink);
-  if (phase_ == Phase::Dead) return false;
   if (step.state != ChunkDecoder::State::Trailers) return false;
   phase_ = Phase::Trailers;
   offered_ = 0;
@@ -276,19 +276,14 @@ void Http1Session::keep(Bytes bytes) {
   reading.size = size;
 }
 
-// Judges the pace of a body: bytes have come, of the coding too.
+// Bytes of a body have come, or of its framing.
 void Http1Session::body_arrived(size_t bytes, Sink& sink) {
   if (bytes == 0) return;
   Reading& reading = *reading_;
-  reading.waits_for_continue = false;
   reading.progress = sink.now();
-  const Limits& limits = sink.limits();
-  Milliseconds spent = reading.progress - reading.started;
-  Milliseconds grace = std::max<Milliseconds>(limits.receive_timeout, 1000);
-  if (limits.receive_rate_min == 0 || spent <= grace) return;
-  if (static_cast<int64_t>(reading.size) * 1000 >= limits.receive_rate_min * spent) return;
-  if (phase_ == Phase::Sized && reading.left == 0) return;
-  refuse(ErrorCode::ReceiveTimeout, sink, CloseCause::TimedOut);
+  if (reading.waits_for_continue) reading.started = reading.progress;
+  reading.waits_for_continue = false;
+  reading.arrived += bytes;
 }
 
 bool Http1Session::body_complete(Sink& sink) {
@@ -498,7 +493,7 @@ void Http1Session::peer_closed(Sink& sink) {
     if (answers_[i].id.is_valid() && !answers_[i].done) sink.notify(answers_[i].id, EventKind::PeerClosed);
   }
   end_if_over(sink);
-  if (phase_ != Phase::Dead) arm(sink);
+  arm(sink);
 }
 
 void Http1Session::flushed(Sink& sink) {
@@ -522,49 +517,65 @@ void Http1Session::gone(Sink& sink) {
 
 // --- deadlines: each covers what the peer owes, but the handler's, which is off by default ---
 
-void Http1Session::arm(Sink& sink) {
-  if (phase_ == Phase::Dead && answers_.is_empty()) return;
-  const Limits& limits = sink.limits();
-  Milliseconds at = kNever;
-  auto sooner = [&at](Milliseconds from, int64_t timeout) {
+Http1Session::Due Http1Session::next_due(const Limits& limits) {
+  Due due;
+  auto sooner = [&due](Owed what, Milliseconds from, int64_t timeout) {
     if (timeout == 0) return;
-    if (at == kNever || from + timeout < at) at = from + timeout;
+    if (due.at == kNever || from + timeout < due.at) due = {what, from + timeout};
   };
   bool held = held_back_ || phase_ == Phase::Dead;
   if (!held && phase_ == Phase::Head && offered_ > 0) {
-    sooner(waiting_since_, limits.headers_timeout);
+    sooner(Owed::Head, waiting_since_, limits.headers_timeout);
   } else if (!held && phase_ == Phase::Head && answers_.is_empty()) {
-    sooner(waiting_since_, requests_ == 0 ? limits.headers_timeout : limits.keep_alive_timeout);
-  } else if (!held && reading_ != nullptr && phase_ != Phase::Complete && !reading_->waits_for_continue) {
-    sooner(reading_->progress, limits.receive_timeout);
+    sooner(Owed::NextRequest, waiting_since_,
+           requests_ == 0 ? limits.headers_timeout : limits.keep_alive_timeout);
+  } else if (!held && reading_ != nullptr && !reading_->waits_for_continue) {
+    sooner(Owed::Body, reading_->progress, limits.receive_timeout);
+    if (limits.receive_rate_min > 0) {
+      // How long what has come so far may have taken.
+      auto paid = static_cast<int64_t>(reading_->arrived) * 1000 / limits.receive_rate_min;
+      Milliseconds grace = std::max<Milliseconds>(limits.receive_timeout, kRateGrace);
+      sooner(Owed::Body, reading_->started, std::max(paid, grace));
+    }
   }
   if (!answers_.is_empty() && !answers_.front().done) {
-    sooner(answers_.front().started, limits.handler_timeout);
+    sooner(Owed::Handler, answers_.front().started, limits.handler_timeout);
   }
-  sink.set_deadline(at);
+  return due;
+}
+
+void Http1Session::arm(Sink& sink) {
+  if (phase_ == Phase::Dead && answers_.is_empty()) return;
+  sink.set_deadline(next_due(sink.limits()).at);
 }
 
 void Http1Session::deadline(Sink& sink) {
-  const Limits& limits = sink.limits();
-  if (!answers_.is_empty() && !answers_.front().done && limits.handler_timeout != 0 &&
-      sink.now() >= answers_.front().started + limits.handler_timeout) {
-    return handler_late(sink);
+  Due due = next_due(sink.limits());
+  if (due.what == Owed::Nothing || sink.now() < due.at) return arm(sink);
+  switch (due.what) {
+    case Owed::Handler:
+      return handler_late(sink);
+    case Owed::Head:
+      refuse(ErrorCode::HeadersTimeout, sink, CloseCause::TimedOut);
+      return arm(sink);
+    case Owed::Body:
+      refuse(ErrorCode::ReceiveTimeout, sink, CloseCause::TimedOut);
+      return arm(sink);
+    default:
+      break;
   }
-  if (phase_ == Phase::Head && offered_ > 0) {
-    if (sink.now() < waiting_since_ + limits.headers_timeout) return arm(sink);
-    return refuse(ErrorCode::HeadersTimeout, sink, CloseCause::TimedOut);
+  if (sink.buffered() > 0) {
+    // Not idle yet: the peer is still taking the last answer, at the pace that timeouts.write allows.
+    waiting_since_ = sink.now();
+    return arm(sink);
   }
-  if (phase_ == Phase::Head && answers_.is_empty()) {
-    int64_t timeout = requests_ == 0 ? limits.headers_timeout : limits.keep_alive_timeout;
-    if (sink.now() < waiting_since_ + timeout) return arm(sink);
+  // Closed without a word: a 408 here would be taken for the answer to a request that is just on its way.
+  if (requests_ == 0) {
+    sink.count_refusal(ErrorCode::HeadersTimeout);
+  } else {
     sink.count_idle_timeout();
-    return end(CloseCause::TimedOut, sink);
   }
-  if (reading_ != nullptr && phase_ != Phase::Complete) {
-    if (sink.now() < reading_->progress + limits.receive_timeout) return arm(sink);
-    return refuse(ErrorCode::ReceiveTimeout, sink, CloseCause::TimedOut);
-  }
-  arm(sink);
+  end(CloseCause::TimedOut, sink);
 }
 
 void Http1Session::handler_late(Sink& sink) {

@@ -33,12 +33,20 @@ class Http1Session final : public Session {
     Dead,      // after a refusal or the last request: whatever comes is dropped, never parsed
   };
 
+  // What a deadline is for: who owes what.
+  enum class Owed : uint8_t { Nothing, Handler, Head, NextRequest, Body };
+  struct Due {
+    Owed what = Owed::Nothing;
+    Milliseconds at = kNever;
+  };
+
   // The request whose body is being read. Small, because idle connections carry it too.
   struct Reading {
     const Route* route = nullptr;
     Blob record;          // the event, ready but for the body
     Blob body;
     uint64_t size = 0;    // of the body so far
+    uint64_t arrived = 0; // bytes of it and of its framing
     uint64_t left = 0;    // Sized
     uint64_t size_max = 0;
     Milliseconds started = 0;
@@ -73,6 +81,7 @@ class Http1Session final : public Session {
   void send_continue(Sink& sink);
   [[nodiscard]] bool is_last(const Answer& answer, Sink& sink) const;
   [[nodiscard]] bool has_room(Sink& sink) const;
+  [[nodiscard]] Due next_due(const Limits& limits);
   void arm(Sink& sink);
   void handler_late(Sink& sink);
 
