@@ -1,6 +1,6 @@
 // An application behind nginx on the same machine: a unix socket that nginx may open, health paths
-// that stay answered while JavaScript is busy, and a shutdown that loses no request. The server
-// block for nginx is behind-nginx.conf.
+// that stay answered while JavaScript is busy, and a shutdown that finishes what it has taken. The
+// server block for nginx is behind-nginx.conf.
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { raw, serve } from "millrace";

@@ -1,5 +1,5 @@
-// What routes can be: parameters, wildcards, method tables, cookies, redirects, and the three places
-// where the unexpected goes: notFound, methodNotAllowed and error.
+// What routes can be: parameters, wildcards, method tables, cookies, redirects, and the three
+// places where the unexpected goes: notFound, methodNotAllowed and error.
 import { MillraceError, raw, serve } from "millrace";
 
 const plain = { "content-type": "text/plain; charset=utf-8" };

@@ -69,6 +69,7 @@ class NativeServer implements Server {
   #finish!: (report: CloseReport) => void;
   #draining: Promise<CloseReport> | undefined = undefined;
   #isReleased = false;
+  readonly #counters = new Float64Array(METRIC_VALUES);
   #deadline = 0;
   #loopsOpen: number;
   #completed = 0;
@@ -132,9 +133,8 @@ class NativeServer implements Server {
   }
 
   get metrics(): Metrics {
-    const values = new Float64Array(METRIC_VALUES);
-    if (!this.#isReleased) this.#native.metrics(this.#id, values);
-    return readMetrics(values, this.#service.counts);
+    this.#readCounters();
+    return readMetrics(this.#counters, this.#service.counts);
   }
 
   get url(): string {
@@ -197,9 +197,15 @@ class NativeServer implements Server {
   async #release(): Promise<void> {
     for (const exchange of [...this.#service.open.values()]) exchange.abort();
     await this.#tasksDone();
+    this.#readCounters();
     this.#isReleased = true;
     this.#native.release(this.#id);
     this.#finish({ completed: this.#completed, forced: this.#forced });
+  }
+
+  // After release() the last numbers stand.
+  #readCounters(): void {
+    if (!this.#isReleased) this.#native.metrics(this.#id, this.#counters);
   }
 
   // What waitUntil() was given may take as long as close() was allowed to.

@@ -1,5 +1,5 @@
-// Runs every file of examples/ as a program, asks it what its text promises, and ends it by SIGTERM:
-// the exit code has to be 0 and stderr empty. An example without a check here fails.
+// Runs every file of examples/ as a program, asks it what its text promises, and ends it by
+// SIGTERM: the exit code has to be 0 and stderr empty. An example without a check here fails.
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -268,7 +268,7 @@ it.for(files)("%s does what it says and ends with code 0", async (file, { skip }
     WORKERS: "2",
   });
   try {
-    const [, url = ""] = await child.said(/ on (http:\/\/[^/\s]+|unix:\S+)\S*[^]*\n/);
+    const [, url = ""] = await child.said(/ on (http:\/\/[^/\s]+|unix:\S+).*\n/);
     await checks[file]?.({ child, url, socket });
   } finally {
     await child.stop();

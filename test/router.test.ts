@@ -1,6 +1,6 @@
-// The router table of test/cases/router.json through serve() and real sockets; the native test reads
-// the same table. Here patterns are keys of an object, parameters arrive by name and decoded, and
-// what is no request target never reaches the router.
+// The router table of test/cases/router.json through serve() and real sockets; the native test
+// reads the same table. Here patterns are keys of an object, parameters arrive by name and
+// decoded, and what is no request target never reaches the router.
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { raw, type RawRoute, type Server } from "../src/index.ts";

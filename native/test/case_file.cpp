@@ -12,10 +12,14 @@ struct Word {
   StepKind kind;
 };
 constexpr Word kBareWords[] = {
-    {"half-close", StepKind::HalfClose}, {"reset", StepKind::Reset},
-    {"drain", StepKind::Drain},          {"open", StepKind::Open},
-    {"closed", StepKind::Closed},        {"lingers", StepKind::Lingers},
-    {"quiet", StepKind::Quiet},          {"over", StepKind::Over},
+    {"half-close", StepKind::HalfClose},
+    {"reset", StepKind::Reset},
+    {"drain", StepKind::Drain},
+    {"open", StepKind::Open},
+    {"closed", StepKind::Closed},
+    {"lingers", StepKind::Lingers},
+    {"quiet", StepKind::Quiet},
+    {"over", StepKind::Over},
     {"stop", StepKind::Stop},
 };
 

@@ -1,5 +1,5 @@
-// Reads test/cases/*.case: wire transcripts that run against the session alone, the loop over sim and
-// (by test/cases.test.ts) real sockets. One step per line:
+// Reads test/cases/*.case: wire transcripts that run against the session alone, the loop over sim
+// and (by test/cases.test.ts) real sockets. One step per line:
 //   case: TITLE · level: 1 2 3 · limits: NAME=VALUE … · route: METHOD PATTERN KIND [max=N]
 //   > BYTES        from the peer; a further > belongs to the same read, |> begins the next one
 //   half-close · reset · drain · stop · advance: N ms · window: N (bytes the peer takes)

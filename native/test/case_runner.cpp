@@ -65,9 +65,7 @@ class Run final {
       case StepKind::Drain: world_.start_draining(); return true;
       case StepKind::Stop: world_.stop(); return true;
       case StepKind::Advance: world_.advance(step.amount); return true;
-      case StepKind::Window:
-        world_.limit_window(static_cast<uint64_t>(step.amount));
-        return true;
+      case StepKind::Window: world_.limit_window(static_cast<uint64_t>(step.amount)); return true;
       case StepKind::Request:
       case StepKind::Header:
       case StepKind::Body:
@@ -229,8 +227,8 @@ class Run final {
       events_.clear();
       pull();
     }
-    const bool answered = written_.starts_with("HTTP/1.1 204 ") ||
-                          written_.starts_with("HTTP/1.1 404 ");
+    const bool answered =
+        written_.starts_with("HTTP/1.1 204 ") || written_.starts_with("HTTP/1.1 404 ");
     if (!answered) return fail(step, "one more request got " + printable(written_));
     written_.clear();
     return true;

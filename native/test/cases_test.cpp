@@ -76,7 +76,8 @@ void mask_date(std::string& text) {
 
 class LoopWorld final : public World {
  public:
-  LoopWorld(const CaseScript& script, const Router& router) : linger_(script.limits.linger_timeout) {
+  LoopWorld(const CaseScript& script, const Router& router)
+      : linger_(script.limits.linger_timeout) {
     auto sim = std::make_unique<Sim>();
     sim_ = sim.get();
     loop_ = std::make_unique<Loop>(std::move(sim), script.limits, router, 1);
@@ -200,7 +201,8 @@ TEST("every case ends in something that is expected of its connection") {
     if (!EXPECT(!script.steps.empty())) continue;
     const StepKind last = script.steps.back().kind;
     EXPECT(last == StepKind::Open || last == StepKind::Closed || last == StepKind::Refused ||
-           last == StepKind::Lingers || last == StepKind::Over || last == StepKind::Quiet || last == StepKind::Aborted);
+           last == StepKind::Lingers || last == StepKind::Over || last == StepKind::Quiet ||
+           last == StepKind::Aborted);
   }
 }
 

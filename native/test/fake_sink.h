@@ -1,5 +1,6 @@
-// FakeSink: a connection without a loop: one HTTP/1 session, virtual time, and all that it emits and
-// writes kept as values. Bytes the session leaves unread come again, in a buffer of exactly their size.
+// FakeSink: a connection without a loop: one HTTP/1 session, virtual time, and all that it emits
+// and writes kept as values. Bytes the session leaves unread come again, in a buffer of exactly
+// their size.
 #pragma once
 
 #include <memory>
@@ -172,8 +173,7 @@ class FakeSink final : public Sink {
     if (!is_open_ || paused_) return;
     const std::unique_ptr<char[]> bytes(new char[unread_.empty() ? 1 : unread_.size()]);
     if (!unread_.empty()) std::memcpy(bytes.get(), unread_.data(), unread_.size());
-    const size_t consumed =
-        session_->receive(MutableBytes(bytes.get(), unread_.size()), *this);
+    const size_t consumed = session_->receive(MutableBytes(bytes.get(), unread_.size()), *this);
     MR_CHECK(consumed <= unread_.size());
     // What is not finished with comes again as the session left it: chunks are decoded in place.
     unread_.assign(bytes.get() + consumed, unread_.size() - consumed);

@@ -68,16 +68,13 @@ TEST("a full lane holds requests back and loses none") {
   EXPECT(rig.work() == kNever || rig.work() > 0);  // no spinning while there is no room
   std::vector<size_t> next(kPeers, 0);
   size_t seen = 0;
-  for (int round = 0; round < 100 && seen < kPeers * kEach; round++) {
-    // Nothing is answered: popping alone has to bring the rest.
-    for (const Taken& taken : rig.take(7)) {
-      size_t slash = taken.target.find('/', 1);
-      auto peer = static_cast<size_t>(std::stoul(taken.target.substr(1, slash - 1)));
-      EXPECT(std::stoul(taken.target.substr(slash + 1)) == next[peer]++);
-      EXPECT(taken.body.size() == kInlineBodyMax);
-      seen++;
-    }
-    rig.turn();
+  // Nothing is answered: taking events alone has to bring the rest.
+  for (const Taken& taken : rig.take_while_asleep(7)) {
+    size_t slash = taken.target.find('/', 1);
+    auto peer = static_cast<size_t>(std::stoul(taken.target.substr(1, slash - 1)));
+    EXPECT(std::stoul(taken.target.substr(slash + 1)) == next[peer]++);
+    EXPECT(taken.body.size() == kInlineBodyMax);
+    seen++;
   }
   EXPECT(seen == kPeers * kEach);
 }

@@ -159,6 +159,37 @@ class Rig final {
     turn();
   }
 
+  // Takes all there is, `batch` at a time, as a consumer whose loop sleeps: it runs again only when it is rung.
+  std::vector<Taken> take_while_asleep(size_t batch) {
+    std::vector<Taken> all;
+    int rings = 0;
+    lane().loop_bell.set_wake([](void* count) { ++*static_cast<int*>(count); }, &rings);
+    for (bool awake = true;;) {
+      if (awake) run_until_asleep();
+      lane().loop_bell.fall_asleep();
+      rings = 0;
+      std::vector<Taken> some = take(batch);
+      awake = rings > 0;
+      EXPECT(rings <= 1);
+      if (some.empty()) break;
+      for (Taken& taken : some) all.push_back(std::move(taken));
+    }
+    lane().loop_bell.stay_awake();
+    lane().loop_bell.set_wake(nullptr, nullptr);
+    return all;
+  }
+
+  void run_until_asleep() {
+    for (int i = 0; i < 1000; i++) {
+      int64_t before = stats().bytes_in.get() + stats().events.get() + stats().connections.get();
+      bool would_sleep = work() != 0;
+      poll(0);
+      int64_t after = stats().bytes_in.get() + stats().events.get() + stats().connections.get();
+      if (would_sleep && before == after) return;
+    }
+    EXPECT(false);
+  }
+
   SimPeer connect(const std::string& bytes = "") {
     SimPeer peer = sim_->connect(0);
     sim_->write(peer, bytes);

@@ -66,7 +66,8 @@ struct CommandText {
   Bytes body = {};
 };
 
-constexpr size_t kBlobFrom = 1000;  // bodies from this size on travel as blobs, so that both ways are walked
+constexpr size_t kBlobFrom =
+    1000;  // bodies from this size on travel as blobs, so that both ways are walked
 
 [[nodiscard]] inline size_t command_size(const CommandText& text) {
   const size_t size = sizeof(Command) + text.header_lines.size() +

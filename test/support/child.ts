@@ -22,6 +22,7 @@ export class Child {
     command: string,
     words: readonly string[],
     env: Readonly<Record<string, string>> = {},
+    descriptors: readonly number[] = [], // of ours that the program gets as 3, 4, …
   ) {
     // What sanitizers preload is meant for node and breaks others.
     const { LD_PRELOAD: preload, ...rest } = process.env;
@@ -29,7 +30,7 @@ export class Child {
     this.process = spawn(command, words, {
       cwd: root,
       env: { ...rest, ...(isNode ? { LD_PRELOAD: preload } : {}), ...env },
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["ignore", "pipe", "pipe", ...descriptors],
     });
     this.process.stdout?.setEncoding("utf8").on("data", (text: string) => {
       this.output += text;

@@ -29,7 +29,7 @@ export class Wire {
   error = "";
 
   constructor(options: NetConnectOpts) {
-    this.socket = connect({ allowHalfOpen: true, ...options } as NetConnectOpts);
+    this.socket = connect(options);
     this.socket.setNoDelay(true);
     this.socket.on("data", (bytes: Buffer) => {
       this.buffer += bytes.toString("latin1");

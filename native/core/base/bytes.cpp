@@ -41,7 +41,7 @@ bool list_has_token(Bytes list, Bytes lower_token) {
   while (!list.empty()) {
     size_t comma = list.find(',');
     Bytes item = trim_ows(list.substr(0, comma));
-    if (equals_folded(item, lower_token)) return true;
+    if (!item.empty() && equals_folded(item, lower_token)) return true;  // RFC 9110 5.6.1.2
     if (comma == Bytes::npos) break;
     list.remove_prefix(comma + 1);
   }

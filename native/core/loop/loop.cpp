@@ -88,6 +88,15 @@ void Loop::poll(Milliseconds at_most) {
   expire();
 }
 
+void Loop::cut() {
+  loop_thread.assert_here();
+  begin_close(0);
+  for (auto& connection : connections_) {
+    if (connection != nullptr) connection->force();
+  }
+  poll(0);  // the poller's last word about each
+}
+
 void Loop::read_clock() {
   now_ = poller_->now();
   wall_clock_ = poller_->wall_clock();

@@ -38,6 +38,8 @@ class Loop final {
   // it returns how long poll() may sleep. An inline host calls poll(0) when the descriptor is readable.
   [[nodiscard]] Milliseconds work();
   void poll(Milliseconds at_most);
+  // Closes listeners and connections on the spot, for a host that will not run another turn.
+  void cut();
 
   [[nodiscard]] Lane& lane() { return lane_; }
   [[nodiscard]] const Stats& stats_view() const { return stats_; }

@@ -1,8 +1,11 @@
 #include "core/poll/descriptors.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 
 #include <algorithm>
+
+#include "core/base/fd.h"
 
 namespace millrace {
 
@@ -17,12 +20,14 @@ void DescriptorGauge::closed() {
   taken_before_ = std::max(taken_before_ - 1, 0);
 }
 
-void DescriptorGauge::refresh(Milliseconds now) {
+void DescriptorGauge::refresh(Milliseconds now, int fd) {
   if (now < refresh_at_) return;
   refresh_at_ = now + kRefreshMs;
-  taken_before_ = taken_;
-  taken_ = 0;
   read_limit();
+  taken_before_ = taken_;
+  // Without the probe a full table would be taken for an empty one as soon as nothing is accepted.
+  Fd probe(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  taken_ = probe.is_open() ? probe.get() : limit_;
 }
 
 void DescriptorGauge::read_limit() {

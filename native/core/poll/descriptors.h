@@ -1,5 +1,6 @@
 // Guesses how many descriptors are free without asking the kernel each time: it hands out the
-// lowest free number, so what accept() returned lately says how many are taken at least.
+// lowest free number, so what accept() returned lately, or a probe now and then, says how many are
+// taken at least.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,9 @@ class DescriptorGauge final {
   void opened(int fd);
   void closed();
   void read_limit();
-  // Reads the soft limit again and forgets old sightings; cheap enough for every wait().
-  void refresh(Milliseconds now);
+  // Once a second: reads the soft limit again, probes by a duplicate of `fd` and forgets old
+  // sightings; cheap enough for every wait().
+  void refresh(Milliseconds now, int fd);
   // `held`: descriptors the caller knows to be open.
   [[nodiscard]] int32_t left(int32_t held) const;
 

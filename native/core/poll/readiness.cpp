@@ -329,7 +329,7 @@ void Readiness::close(ConnectionId id, bool reset) {
 }
 
 std::span<const Completion> Readiness::wait(Milliseconds at_most) {
-  gauge_.refresh(now());
+  gauge_.refresh(now(), selector_->descriptor());
   begin_batch();
   do {
     ReadyBatch batch = selector_->select(completions_.empty() ? at_most : 0);

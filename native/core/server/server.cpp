@@ -62,8 +62,10 @@ bool Server::make_loops(OpenFailure& failure) {
     loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, count));
     for (size_t id = 0; id < shares_.size(); id++) {
       ProtocolMaker protocol = find_protocol(options_.listeners[id].protocol);
-      failure.status =
-          loops_.back()->listen(static_cast<ListenerId>(id), shares_[id].descriptor(), protocol);
+      Fd socket = shares_[id].descriptor();
+      failure.status = Status::failed(errno, "fcntl");
+      if (!socket.is_open()) return false;
+      failure.status = loops_.back()->listen(static_cast<ListenerId>(id), std::move(socket), protocol);
       if (!failure.status.is_ok()) return false;
     }
   }
@@ -100,6 +102,8 @@ void Server::stop() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   shares_.clear();
+  RoleScope role(loop_thread);  // nobody else plays it any more
+  for (auto& loop : loops_) loop->cut();
 }
 
 }  // namespace millrace

@@ -38,7 +38,8 @@ Answer& Answers::push(Answer answer) { return answers_.emplace_back(std::move(an
 void Answers::pop() {
   first_++;
   if (first_ < answers_.size()) {
-    // Compacted once half of it is spent, so that a peer that never stops pipelining costs no memory.
+    // Compacted once half of it is spent, so that a peer that never stops pipelining costs no
+    // memory.
     if (first_ < 64 || first_ * 2 < answers_.size()) return;
     answers_.erase(answers_.begin(), answers_.begin() + static_cast<std::ptrdiff_t>(first_));
     first_ = 0;
@@ -84,7 +85,8 @@ void Answers::encode(Answer& answer, Response response, bool close, Sink& sink) 
   sink.write(body);
 }
 
-void Answers::encode_informational(Answer& answer, uint16_t status, Bytes header_lines, Sink& sink) {
+void Answers::encode_informational(Answer& answer, uint16_t status, Bytes header_lines,
+                                   Sink& sink) {
   if (answer.http10) return;  // RFC 9110 15.2
   ResponseHead head;
   head.status = status;
@@ -99,7 +101,8 @@ void Answers::hold(Answer& answer, Bytes head, Bytes body) {
   size_t before = answer.bytes.size();
   answer.bytes.grow(before + head.size() + body.size());
   std::memcpy(answer.bytes.data() + before, head.data(), head.size());
-  if (!body.empty()) std::memcpy(answer.bytes.data() + before + head.size(), body.data(), body.size());
+  if (!body.empty())
+    std::memcpy(answer.bytes.data() + before + head.size(), body.data(), body.size());
   held_bytes_ += head.size() + body.size();
 }
 

@@ -1,5 +1,6 @@
-// Answers: the unanswered requests of one connection, in the order they came. An answer that is ready too early
-// waits here, encoded; bytes leave in order only (RFC 9112 9.3.2). Owned by: its session.
+// Answers: the unanswered requests of one connection, in the order they came. An answer that is
+// ready too early waits here, encoded; bytes leave in order only (RFC 9112 9.3.2). Owned by: its
+// session.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +14,15 @@
 namespace millrace::http1 {
 
 struct Answer {
-  ExchangeId id;       // not valid: answered on the loop
-  Blob bytes;          // encoded but not its turn yet
-  Bytes route_lines;   // header lines that the route adds to whatever answers; the route table owns them
+  ExchangeId id;      // not valid: answered on the loop
+  Blob bytes;         // encoded but not its turn yet
+  Bytes route_lines;  // header lines that the route adds to whatever answers; the route table owns
+                      // them
   Milliseconds started = 0;
-  bool is_head = false;    // HEAD: no body on the wire
+  bool is_head = false;  // HEAD: no body on the wire
   bool http10 = false;
-  bool keep_alive = false; // say Connection: keep-alive
-  bool close = false;      // the connection ends behind it
+  bool keep_alive = false;  // say Connection: keep-alive
+  bool close = false;       // the connection ends behind it
   bool done = false;
   CloseCause cause = CloseCause::CloseCalled;
 };
@@ -30,7 +32,7 @@ struct Response {
   uint16_t status = 200;
   uint16_t flags = 0;  // kCommandHas…
   Bytes header_lines;
-  Bytes body;          // also when `blob` owns it
+  Bytes body;  // also when `blob` owns it
   Blob blob;
   bool body_is_static = false;  // lives as long as the loops
 };
@@ -54,8 +56,8 @@ class Answers final {
   void encode(Answer& answer, Response response, bool close, Sink& sink);
   // A 1xx response, or nothing for an HTTP/1.0 client.
   void encode_informational(Answer& answer, uint16_t status, Bytes header_lines, Sink& sink);
-  // Writes what the front has ready; true when the front is done and was popped. `closed` then says whether it
-  // ends the connection, and why.
+  // Writes what the front has ready; true when the front is done and was popped. `closed` then says
+  // whether it ends the connection, and why.
   [[nodiscard]] bool advance(Sink& sink, bool& closed, CloseCause& cause);
 
  private:

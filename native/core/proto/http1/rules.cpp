@@ -47,12 +47,12 @@ void look_at(const HeaderField& field, Found& found) {
       found.codings++;
       found.coding = field.value;
       return;
-    default:
-      return;
+    default: return;
   }
 }
 
-// RFC 9112 6.1: chunked must be there, last, and once; other codings before it are well-formed but not ours.
+// RFC 9112 6.1: chunked must be there, last, and once; other codings before it are well-formed but
+// not ours.
 ErrorCode judge_coding(Bytes list) {
   if (equals_folded(list, "chunked")) return ErrorCode::None;
   size_t comma = list.rfind(',');
@@ -99,8 +99,8 @@ bool is_valid_host(Bytes value) {
 
 bool is_forbidden_trailer(Bytes name) {
   constexpr std::array<Bytes, 13> kForbidden = {
-      "transfer-encoding", "content-length", "host",    "trailer",       "connection",
-      "content-encoding",  "content-type",   "te",      "content-range", "expect",
+      "transfer-encoding", "content-length", "host",      "trailer",       "connection",
+      "content-encoding",  "content-type",   "te",        "content-range", "expect",
       "authorization",     "upgrade",        "set-cookie"};
   for (Bytes forbidden : kForbidden) {
     if (equals_folded(name, forbidden)) return true;
@@ -116,7 +116,8 @@ ErrorCode apply_rules(const RequestHead& head, RequestRules& rules) {
   if (found.lengths > 1) return ErrorCode::BadContentLength;
   if (found.codings > 0) {
     // RFC 9112 6.1 and 6.3: both fields, or a coding from HTTP/1.0, are how requests are smuggled.
-    if (found.lengths > 0 || found.codings > 1 || head.minor_version == 0) return ErrorCode::BadFraming;
+    if (found.lengths > 0 || found.codings > 1 || head.minor_version == 0)
+      return ErrorCode::BadFraming;
     ErrorCode verdict = judge_coding(found.coding);
     if (verdict != ErrorCode::None) return verdict;
     rules.chunked = true;

@@ -1,5 +1,5 @@
-// What the header fields of one request mean for framing and persistence (RFC 9112 6, 9.3; RFC 9110 7.2, 10.1.1).
-// Pure; the head has been parsed already.
+// What the header fields of one request mean for framing and persistence (RFC 9112 6, 9.3; RFC
+// 9110 7.2, 10.1.1). Pure; the head has been parsed already.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,10 @@
 namespace millrace::http1 {
 
 struct RequestRules {
-  bool has_length = false;   // Content-Length is there
+  bool has_length = false;  // Content-Length is there
   bool chunked = false;
-  uint64_t length = 0;       // of the body, when has_length
-  bool close = false;        // the connection ends with this exchange
+  uint64_t length = 0;           // of the body, when has_length
+  bool close = false;            // the connection ends with this exchange
   bool says_keep_alive = false;  // an HTTP/1.0 client asked for persistence
   bool expects_continue = false;
 };
@@ -22,7 +22,8 @@ struct RequestRules {
 [[nodiscard]] ErrorCode apply_rules(const RequestHead& head, RequestRules& rules);
 // RFC 9110 7.2, RFC 3986 3.2: host [":" port]; empty is allowed.
 [[nodiscard]] bool is_valid_host(Bytes value);
-// Fields that may not stand in a trailer section because framing, routing or control depend on them; RFC 9110 6.5.1.
+// Fields that may not stand in a trailer section because framing, routing or control depend on
+// them; RFC 9110 6.5.1.
 [[nodiscard]] bool is_forbidden_trailer(Bytes name);
 
 }  // namespace millrace::http1

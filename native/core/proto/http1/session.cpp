@@ -15,7 +15,8 @@ constexpr size_t kFirstBodyBytes = 16 * 1024;
 constexpr Milliseconds kRateGrace = 1000;  // no pace is judged sooner
 
 HeadLimits head_limits(const Limits& limits) {
-  return {static_cast<size_t>(limits.header_bytes_max), static_cast<size_t>(limits.header_count_max),
+  return {static_cast<size_t>(limits.header_bytes_max),
+          static_cast<size_t>(limits.header_count_max),
           static_cast<size_t>(limits.request_line_bytes_max)};
 }
 
@@ -35,8 +36,7 @@ size_t Http1Session::receive(MutableBytes unread, Sink& sink) {
   held_back_ = false;
   in_receive_ = true;
   size_t consumed = 0;
-  while (phase_ != Phase::Dead && step(unread.subspan(consumed), consumed, sink)) {
-  }
+  while (phase_ != Phase::Dead && step(unread.subspan(consumed), consumed, sink)) {}
   in_receive_ = false;
   end_if_over(sink);
   arm(sink);
@@ -46,18 +46,12 @@ size_t Http1Session::receive(MutableBytes unread, Sink& sink) {
 // One piece of progress; false when there is none without more bytes or room.
 bool Http1Session::step(MutableBytes unread, size_t& consumed, Sink& sink) {
   switch (phase_) {
-    case Phase::Head:
-      return step_head(unread, consumed, sink);
-    case Phase::Sized:
-      return step_sized(unread, consumed, sink);
-    case Phase::Chunked:
-      return step_chunked(unread, consumed, sink);
-    case Phase::Trailers:
-      return step_trailers(unread, consumed, sink);
-    case Phase::Complete:
-      return body_complete(sink);
-    case Phase::Dead:
-      break;
+    case Phase::Head: return step_head(unread, consumed, sink);
+    case Phase::Sized: return step_sized(unread, consumed, sink);
+    case Phase::Chunked: return step_chunked(unread, consumed, sink);
+    case Phase::Trailers: return step_trailers(unread, consumed, sink);
+    case Phase::Complete: return body_complete(sink);
+    case Phase::Dead: break;
   }
   return false;
 }
@@ -104,7 +98,8 @@ bool Http1Session::step_head(MutableBytes unread, size_t& consumed, Sink& sink) 
   return begin_request(head, input.substr(head_size), consumed, sink);
 }
 
-bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& consumed, Sink& sink) {
+bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& consumed,
+                                 Sink& sink) {
   requests_++;
   RequestRules rules;
   ErrorCode error = apply_rules(head, rules);
@@ -128,7 +123,7 @@ bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& co
   answer.close = rules.close || (connection_max != 0 && requests_ >= connection_max);
 
   auto size_max = static_cast<uint64_t>(route.body_bytes_max >= 0 ? route.body_bytes_max
-                                                                   : sink.limits().body_bytes_max);
+                                                                  : sink.limits().body_bytes_max);
   error = judge_body(route, rules, method, size_max);
   if (error != ErrorCode::None) {
     refuse(error, sink);
@@ -136,7 +131,8 @@ bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& co
   }
   bool has_body = rules.chunked || rules.length > 0;
   if (is_native(route) && has_body && rules.expects_continue) {
-    // Answered before the body, which the client may or may not send now: nothing after it can be trusted.
+    // Answered before the body, which the client may or may not send now: nothing after it can be
+    // trusted.
     answer.close = true;
     last_request_ = true;
     answer_natively(route, std::move(answer), sink);
@@ -172,16 +168,17 @@ ErrorCode Http1Session::judge_body(const Route& route, const RequestRules& rules
 
 // --- bodies ---
 
-bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
-                              Answer answer, const RequestRules& rules, bool body_is_here, Sink& sink) {
+bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match,
+                              uint32_t path_length, Answer answer, const RequestRules& rules,
+                              bool body_is_here, Sink& sink) {
   reading_ = std::make_unique<Reading>();
   Reading& reading = *reading_;
   reading.route = match.route;
   reading.rules = rules;
   reading.left = rules.length;
-  reading.size_max = static_cast<uint64_t>(match.route->body_bytes_max >= 0
-                                               ? match.route->body_bytes_max
-                                               : sink.limits().body_bytes_max);
+  reading.size_max =
+      static_cast<uint64_t>(match.route->body_bytes_max >= 0 ? match.route->body_bytes_max
+                                                             : sink.limits().body_bytes_max);
   reading.started = reading.progress = sink.now();
   if (!is_native(*match.route)) {
     RequestText text{head, match, path_length, sink.peer().view()};
@@ -197,7 +194,8 @@ bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match, 
   return true;
 }
 
-// A 100 goes out when it is this request's turn to write; before that the client would take it for another answer.
+// A 100 goes out when it is this request's turn to write; before that the client would take it for
+// another answer.
 void Http1Session::send_continue(Sink& sink) {
   if (reading_ == nullptr || !reading_->waits_for_continue || !answers_.is_empty()) return;
   reading_->waits_for_continue = false;
@@ -244,7 +242,8 @@ bool Http1Session::step_trailers(MutableBytes unread, size_t& consumed, Sink& si
   HeaderField* fields = sink.field_scratch();
   uint32_t count = 0;
   ErrorCode error = ErrorCode::None;
-  int parsed = parse_fields(Bytes(unread.data(), unread.size()), offered_, bounds, fields, count, error);
+  int parsed =
+      parse_fields(Bytes(unread.data(), unread.size()), offered_, bounds, fields, count, error);
   if (parsed == kNeedMore) {
     if (unread.size() > offered_) body_arrived(unread.size() - offered_, sink);
     offered_ = static_cast<uint32_t>(unread.size());
@@ -389,8 +388,7 @@ void Http1Session::answer_natively(const Route& route, Answer answer, Sink& sink
       response.status = 204;
       response.body = {};
       break;
-    default:
-      break;
+    default: break;
   }
   Answer& pushed = answers_.push(std::move(answer));
   bool close = pushed.close || (sink.draining() && answers_.size() == 1);
@@ -423,7 +421,8 @@ void Http1Session::command(const Command& command, Sink& sink) {
   arm(sink);
 }
 
-// The connection ends behind this answer when the server is stopping, or the peer has sent all and nothing follows.
+// The connection ends behind this answer when the server is stopping, or the peer has sent all and
+// nothing follows.
 bool Http1Session::is_last(const Answer& answer, Sink& sink) const {
   if (phase_ != Phase::Head || offered_ > 0 || held_back_) return false;
   return (peer_closed_ || sink.draining()) && answers_.is_back(answer);
@@ -473,7 +472,8 @@ void Http1Session::refuse(ErrorCode code, Sink& sink, CloseCause cause) {
   last_request_ = true;
   sink.count_refusal(code);
   char text[256];
-  int length = std::snprintf(text, sizeof(text), "%s: %s\n", error_code_name(code), error_code_sentence(code));
+  int length = std::snprintf(text, sizeof(text), "%s: %s\n", error_code_name(code),
+                             error_code_sentence(code));
   Response response;
   response.status = error_code_status(code);
   response.header_lines = "Content-Type: text/plain;charset=utf-8\r\n";
@@ -490,7 +490,8 @@ void Http1Session::refuse(ErrorCode code, Sink& sink, CloseCause cause) {
 void Http1Session::peer_closed(Sink& sink) {
   peer_closed_ = true;
   for (size_t i = 0; i < answers_.size(); i++) {
-    if (answers_[i].id.is_valid() && !answers_[i].done) sink.notify(answers_[i].id, EventKind::PeerClosed);
+    if (answers_[i].id.is_valid() && !answers_[i].done)
+      sink.notify(answers_[i].id, EventKind::PeerClosed);
   }
   end_if_over(sink);
   arm(sink);
@@ -553,23 +554,23 @@ void Http1Session::deadline(Sink& sink) {
   Due due = next_due(sink.limits());
   if (due.what == Owed::Nothing || sink.now() < due.at) return arm(sink);
   switch (due.what) {
-    case Owed::Handler:
-      return handler_late(sink);
+    case Owed::Handler: return handler_late(sink);
     case Owed::Head:
       refuse(ErrorCode::HeadersTimeout, sink, CloseCause::TimedOut);
       return arm(sink);
     case Owed::Body:
       refuse(ErrorCode::ReceiveTimeout, sink, CloseCause::TimedOut);
       return arm(sink);
-    default:
-      break;
+    default: break;
   }
   if (sink.buffered() > 0) {
-    // Not idle yet: the peer is still taking the last answer, at the pace that timeouts.write allows.
+    // Not idle yet: the peer is still taking the last answer, at the pace that timeouts.write
+    // allows.
     waiting_since_ = sink.now();
     return arm(sink);
   }
-  // Closed without a word: a 408 here would be taken for the answer to a request that is just on its way.
+  // Closed without a word: a 408 here would be taken for the answer to a request that is just on
+  // its way.
   if (requests_ == 0) {
     sink.count_refusal(ErrorCode::HeadersTimeout);
   } else {

@@ -26,7 +26,7 @@ class Http1Session final : public Session {
  private:
   enum class Phase : uint8_t {
     Head,
-    Sized,     // a body of known length
+    Sized,  // a body of known length
     Chunked,
     Trailers,
     Complete,  // the body is there, the lane had no room
@@ -43,11 +43,11 @@ class Http1Session final : public Session {
   // The request whose body is being read. Small, because idle connections carry it too.
   struct Reading {
     const Route* route = nullptr;
-    Blob record;          // the event, ready but for the body
+    Blob record;  // the event, ready but for the body
     Blob body;
-    uint64_t size = 0;    // of the body so far
-    uint64_t arrived = 0; // bytes of it and of its framing
-    uint64_t left = 0;    // Sized
+    uint64_t size = 0;     // of the body so far
+    uint64_t arrived = 0;  // bytes of it and of its framing
+    uint64_t left = 0;     // Sized
     uint64_t size_max = 0;
     Milliseconds started = 0;
     Milliseconds progress = 0;
@@ -63,13 +63,13 @@ class Http1Session final : public Session {
   bool step_chunked(MutableBytes unread, size_t& consumed, Sink& sink);
   bool step_trailers(MutableBytes unread, size_t& consumed, Sink& sink);
   bool begin_request(const RequestHead& head, Bytes rest, size_t& consumed, Sink& sink);
-  bool begin_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length, Answer answer,
-                  const RequestRules& rules, bool body_is_here, Sink& sink);
+  bool begin_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
+                  Answer answer, const RequestRules& rules, bool body_is_here, Sink& sink);
   bool body_complete(Sink& sink);
   void body_arrived(size_t bytes, Sink& sink);
   void keep(Bytes bytes);
-  void hand_over(const RequestHead& head, const RouteMatch& match, uint32_t path_length, Answer answer,
-                 Bytes body, Sink& sink);
+  void hand_over(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
+                 Answer answer, Bytes body, Sink& sink);
   void hand_over_read(Sink& sink);
   void answer_natively(const Route& route, Answer answer, Sink& sink);
   [[nodiscard]] ErrorCode judge_body(const Route& route, const RequestRules& rules, Method method,
@@ -86,7 +86,7 @@ class Http1Session final : public Session {
   void handler_late(Sink& sink);
 
   Phase phase_ = Phase::Head;
-  bool started_ = false;       // the first receive() has been
+  bool started_ = false;  // the first receive() has been
   bool peer_closed_ = false;
   bool last_request_ = false;  // no further request is parsed
   bool held_back_ = false;     // unread bytes wait for room, not for the peer
