@@ -13,7 +13,12 @@ import { wire } from "./support/wire.ts";
 const run = promisify(execFile);
 const MEBIBYTE = 1_048_576;
 
-function post(server: Server, target: string, body: BodyInit, type?: string): Promise<Response> {
+function post(
+  server: Server,
+  target: string,
+  body: NonNullable<RequestInit["body"]>,
+  type?: string,
+): Promise<Response> {
   const headers: Record<string, string> = type === undefined ? {} : { "content-type": type };
   return fetch(server.url + target, { method: "POST", body, headers });
 }

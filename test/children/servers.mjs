@@ -48,6 +48,26 @@ const programs = {
     process.once("SIGTERM", async () => console.log("closed", await server.close()));
   },
 
+  // Blocks its JavaScript for a second when asked to.
+  async blocking() {
+    const server = await serve({
+      port: 0,
+      loops,
+      health: { live: "/live", ready: "/ready" },
+      routes: {
+        "/": hello,
+        "/static": new Response("static"),
+        "/block": raw((_req, res) => {
+          const end = performance.now() + 1000;
+          console.log("blocked");
+          while (performance.now() < end);
+          res.end("unblocked");
+        }),
+      },
+    });
+    console.log("listening", server.url);
+  },
+
   // Runs out of descriptors; says how much CPU a second of that takes, and again when it is over.
   async descriptors() {
     const server = await serve({ port: 0, loops, routes: { "/": hello } });

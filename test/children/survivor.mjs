@@ -10,16 +10,24 @@ const fail = () => {
   throw new Error("outside of the handler");
 };
 
+/** Answers, and arranges for an error afterwards. */
+function answering(text, arrange) {
+  return raw((_req, res) => {
+    res.end(text);
+    arrange();
+  });
+}
+
 const server = await serve({
   port: 0,
   loops: Number(process.argv[2]),
   limits: { maxPipelined: 1024 },
   routes: {
-    "/tick": raw((_req, res) => (res.end("tick"), process.nextTick(fail))),
-    "/microtask": raw((_req, res) => (res.end("microtask"), queueMicrotask(fail))),
-    "/timer": raw((_req, res) => (res.end("timer"), setTimeout(fail, 0))),
-    "/immediate": raw((_req, res) => (res.end("immediate"), setImmediate(fail))),
-    "/rejection": raw((_req, res) => (res.end("rejection"), void Promise.reject(new Error()))),
+    "/tick": answering("tick", () => process.nextTick(fail)),
+    "/microtask": answering("microtask", () => queueMicrotask(fail)),
+    "/timer": answering("timer", () => setTimeout(fail, 0)),
+    "/immediate": answering("immediate", () => setImmediate(fail)),
+    "/rejection": answering("rejection", () => void Promise.reject(new Error())),
     // These are answered after somebody else's error came in between.
     "/later": raw(async (_req, res) => {
       process.nextTick(fail);

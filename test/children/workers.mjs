@@ -19,13 +19,13 @@ function start(port, loops) {
     loops,
     routes: {
       "/": raw((_req, res) => void res.end(text)),
-      "/later": raw(async (_req, res) => (await pause(), void res.end(text))),
-      "/fetch": async () => (await pause(), new Response(text)),
+      "/later": raw((_req, res) => pause().then(() => void res.end(text))),
+      "/fetch": () => pause().then(() => new Response(text)),
       "/static": new Response("static"),
       "/large": raw(async (req, res) => void res.end(await req.bytes())),
       "/never": raw((_req, res) => void res.detach()),
-      "/exit": raw((_req, res) => (res.end(), process.exit(CODE))),
-      "/exit-later": raw(async () => (await pause(), process.exit(CODE))),
+      "/exit": raw((_req, res) => process.exit(res.end() ? CODE : 1)),
+      "/exit-later": raw(() => pause().then(() => process.exit(CODE))),
       "/throw": raw((_req, res) => {
         setTimeout(() => {
           throw new Error("thrown on purpose");

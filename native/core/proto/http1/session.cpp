@@ -20,6 +20,12 @@ HeadLimits head_limits(const Limits& limits) {
           static_cast<size_t>(limits.request_line_bytes_max)};
 }
 
+// An event counts the bytes of a body in 32 bits.
+uint64_t body_bytes_max(const Route& route, const Limits& limits) {
+  int64_t size = route.body_bytes_max >= 0 ? route.body_bytes_max : limits.body_bytes_max;
+  return static_cast<uint64_t>(std::min<int64_t>(size, UINT32_MAX));
+}
+
 bool is_native(const Route& route) { return route.kind != RouteKind::Handler; }
 
 }  // namespace
@@ -78,6 +84,7 @@ bool Http1Session::step_head(MutableBytes unread, size_t& consumed, Sink& sink) 
     return false;
   }
   if (offered_ == 0) waiting_since_ = sink.now();
+  is_head_ = false;
   RequestHead head;
   ErrorCode error = ErrorCode::None;
   Bytes input(unread.data(), unread.size());
@@ -101,6 +108,8 @@ bool Http1Session::step_head(MutableBytes unread, size_t& consumed, Sink& sink) 
 bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& consumed,
                                  Sink& sink) {
   requests_++;
+  Method method = method_of(head.method);
+  is_head_ = method == Method::Head;
   RequestRules rules;
   ErrorCode error = apply_rules(head, rules);
   if (error != ErrorCode::None) {
@@ -109,22 +118,22 @@ bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& co
   }
   RouteMatch match;
   uint32_t path_length = 0;
-  Method method = method_of(head.method);
   sink.match_route(method, head.method, head.target, match, path_length);
   const Route& route = *match.route;
 
   auto connection_max = static_cast<uint32_t>(sink.limits().requests_per_connection_max);
   Answer answer;
   answer.started = sink.now();
-  answer.is_head = method == Method::Head;
+  answer.is_head = is_head_;
   answer.http10 = head.minor_version == 0;
   answer.keep_alive = rules.says_keep_alive;
   if (!is_native(route)) answer.route_lines = route.headers;
-  answer.close = rules.close || (connection_max != 0 && requests_ >= connection_max);
+  // What follows a CONNECT is meant for the other end of a tunnel (RFC 9110 9.3.6), never a
+  // request.
+  answer.close = rules.close || method == Method::Connect ||
+                 (connection_max != 0 && requests_ >= connection_max);
 
-  auto size_max = static_cast<uint64_t>(route.body_bytes_max >= 0 ? route.body_bytes_max
-                                                                  : sink.limits().body_bytes_max);
-  error = judge_body(route, rules, method, size_max);
+  error = judge_body(route, rules, method, body_bytes_max(route, sink.limits()));
   if (error != ErrorCode::None) {
     refuse(error, sink);
     return false;
@@ -176,9 +185,7 @@ bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match,
   reading.route = match.route;
   reading.rules = rules;
   reading.left = rules.length;
-  reading.size_max =
-      static_cast<uint64_t>(match.route->body_bytes_max >= 0 ? match.route->body_bytes_max
-                                                             : sink.limits().body_bytes_max);
+  reading.size_max = body_bytes_max(*match.route, sink.limits());
   reading.started = reading.progress = sink.now();
   if (!is_native(*match.route)) {
     RequestText text{head, match, path_length, sink.peer().view()};
@@ -480,6 +487,7 @@ void Http1Session::refuse(ErrorCode code, Sink& sink, CloseCause cause) {
   response.body = Bytes(text, std::min(static_cast<size_t>(length), sizeof(text) - 1));
   Answer answer;
   answer.cause = cause;
+  answer.is_head = is_head_;
   Answer& pushed = answers_.push(std::move(answer));
   answers_.encode(pushed, std::move(response), true, sink);
   advance(sink);

@@ -89,6 +89,7 @@ class Http1Session final : public Session {
   bool started_ = false;  // the first receive() has been
   bool peer_closed_ = false;
   bool last_request_ = false;  // no further request is parsed
+  bool is_head_ = false;       // the request being judged or read is a HEAD
   bool held_back_ = false;     // unread bytes wait for room, not for the peer
   bool in_receive_ = false;    // more bytes may be at hand: no verdict about the end yet
   uint32_t offered_ = 0;       // bytes of an incomplete head seen so far
