@@ -50,6 +50,33 @@ onEachHost(({ start }) => {
     expect((await (await wire(server)).get("/now").response()).status).toBe(200);
   });
 
+  // More batches than one entry into JavaScript takes, on lanes whose numbers are not neighbours.
+  it("works off the thousands of requests that came while JavaScript was busy", async () => {
+    const other = { loops: 1, routes: { "/": new Response("other") } };
+    const before = await start(other);
+    await start(other);
+    await before.close();
+    let blocks = 0;
+    const server = await start({
+      limits: { maxPipelined: 1024 },
+      handler: (req, res) => {
+        const end = performance.now() + (req.is("/block") ? 200 : 0);
+        while (performance.now() < end) blocks += 1;
+        res.end(req.path);
+      },
+    });
+    const clients = await Promise.all(Array.from({ length: 20 }, () => wire(server)));
+    for (const client of clients) client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500));
+    (await wire(server)).get("/block");
+    for (const client of clients) client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500));
+    await Promise.all(
+      clients.map(async (client) => {
+        for (let i = 0; i < 1000; i += 1) expect((await client.response()).body).toBe("/");
+      }),
+    );
+    expect(blocks).toBeGreaterThan(0);
+  });
+
   it("holds a client back that pipelines and never reads, and drops it at the write timeout", async () => {
     const server = await start({
       limits: { maxBufferedBytes: 1_000_000 },

@@ -2,9 +2,10 @@
 // null values, never a crash.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/base/bytes.h"
@@ -14,9 +15,9 @@ namespace millrace::test {
 struct Json {
   enum class Kind : uint8_t { Null, False, True, Number, String, Array, Object };
   Kind kind = Kind::Null;
-  std::string text;  // a string, or a number as written
-  std::vector<Json> items;
-  std::vector<std::pair<std::string, Json>> members;
+  std::string text;                // a string, or a number as written
+  std::vector<Json> items;         // of an array, or the values of an object
+  std::vector<std::string> names;  // of an object
 
   [[nodiscard]] bool is_there() const { return kind != Kind::Null; }
   [[nodiscard]] bool is_true() const { return kind == Kind::True; }
@@ -24,8 +25,8 @@ struct Json {
   // A null value when there is none of that name.
   [[nodiscard]] const Json& operator[](Bytes name) const {
     static const Json kNull;
-    for (const auto& [key, value] : members) {
-      if (key == name) return value;
+    for (size_t i = 0; i < names.size(); i++) {
+      if (names[i] == name) return items[i];
     }
     return kNull;
   }
@@ -84,8 +85,8 @@ class JsonReader final {
     value.kind = Json::Kind::Object;
     text_.remove_prefix(1);
     while (!at_end('}')) {
-      std::string name = read_string();
-      value.members.emplace_back(std::move(name), read());
+      value.names.push_back(read_string());
+      value.items.push_back(read());
     }
   }
   std::string read_string() {

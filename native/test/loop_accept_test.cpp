@@ -95,6 +95,23 @@ TEST("reserve_fds of -1 uses the last descriptor") {
 
 TEST("a closing loop does not try to accept again") {
   Rig rig;
+  SimPeer peer = rig.connect(get("/"));
+  EXPECT(rig.take_one().kind == EventKind::Request);
+  rig.sim().fail_next_accept(EMFILE);
+  rig.sim().set_descriptors_left(0);
+  rig.connect();
+  EXPECT(rig.take_one().kind == EventKind::Problem);
+  EXPECT(put_control(rig.lane(), CommandKind::Close, 1000));
+  static_cast<void>(rig.work());
+  rig.sim().reset(peer);
+  rig.turn();
+  EXPECT(rig.take().size() == 2);  // Aborted, Drained
+  rig.pass(200'000);
+  EXPECT(rig.work() == kNever);
+}
+
+TEST("closing ends the tries of a loop that could not accept") {
+  Rig rig;
   rig.sim().fail_next_accept(EMFILE);
   rig.connect();
   EXPECT(rig.take_one().kind == EventKind::Problem);

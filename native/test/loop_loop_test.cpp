@@ -109,12 +109,26 @@ TEST("a loop does not sleep when room has come since it looked") {
   Rig rig;
   overfill(rig, 20, 10);
   EXPECT(rig.work() != 0);
-  static_cast<void>(rig.take());
-  // Asked again without having been woken, as after the bell rang just before the flag was set.
-  size_t before = static_cast<size_t>(rig.stats().events.get());
   rig.poll(1000);
-  EXPECT(rig.work() != kNever);
-  EXPECT(static_cast<size_t>(rig.stats().events.get()) > before);
+  EXPECT(rig.sim().allowed_sleep() == 1000);
+  EXPECT(rig.work() != 0);
+  // Between the look and the flag nobody is asleep, so the bell stays silent.
+  static_cast<void>(rig.take());
+  rig.poll(1000);
+  EXPECT(rig.sim().allowed_sleep() == 0);
+}
+
+TEST("a loop does not sleep over a command that came since it looked") {
+  Rig rig;
+  rig.connect(get("/"));
+  Taken taken = rig.take_one();
+  static_cast<void>(rig.work());
+  EXPECT(put_response(rig.lane(), taken.id, "x"));
+  rig.poll(kNever);
+  EXPECT(rig.sim().allowed_sleep() == 0);
+  static_cast<void>(rig.work());
+  rig.poll(kNever);
+  EXPECT(rig.sim().allowed_sleep() == kNever);
 }
 
 TEST("beyond in_flight_max requests wait, one below does not") {
@@ -167,6 +181,22 @@ TEST("in-flight room that an abort frees goes to who waits") {
   EXPECT(taken.size() == 2);
   EXPECT(taken[0].kind == EventKind::Aborted);
   EXPECT(taken[1].target == "/2");
+}
+
+TEST("in-flight room that a failed write frees is not slept over") {
+  Limits limits;
+  limits.in_flight_max = 2;
+  Rig rig(limits);
+  SimPeer first = rig.connect(get("/1") + get("/2"));
+  rig.connect(get("/3"));
+  rig.connect(get("/4"));
+  std::vector<Taken> taken = rig.take();
+  EXPECT(taken.size() == 2);
+  rig.sim().reset(first);
+  EXPECT(put_response(rig.lane(), taken[0].id, "meets a reset"));
+  EXPECT(rig.work() == 0);
+  EXPECT(rig.work() != 0);
+  EXPECT(rig.take().size() == 3);  // 3, the end of 2, and 4
 }
 
 TEST("beyond pipeline_max a connection waits for its own answers") {

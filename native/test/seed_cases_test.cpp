@@ -28,10 +28,9 @@ const Json& seeds() {
 void apply_limits(const Json& from, Limits& limits) {
   size_t count = 0;
   const LimitRow* rows = limit_rows(count);
-  for (const auto& [name, value] : from.members) {
-    for (size_t i = 0; i < count; i++) {
-      if (name == rows[i].public_name) limits.*rows[i].field = value.number();
-    }
+  for (size_t i = 0; i < count; i++) {
+    const Json& value = from[rows[i].public_name];
+    if (value.is_there()) limits.*rows[i].field = value.number();
   }
 }
 

@@ -116,7 +116,8 @@ void Sim::close(ConnectionId id, bool reset) {
   closed_.push_back(id);
 }
 
-std::span<const Completion> Sim::wait(Milliseconds) {
+std::span<const Completion> Sim::wait(Milliseconds at_most) {
+  allowed_sleep_ = at_most;
   begin_batch();
   if (std::exchange(woken_, false)) completions_.push_back({.kind = CompletionKind::Woken});
   for (uint32_t index = 0; index < connections_.size(); index++) {

@@ -42,6 +42,8 @@ class Sim final : public Poller {
   [[nodiscard]] bool saw_reset(SimPeer peer) const { return peers_[peer].saw_reset; }
   // Connections that were accepted and not closed by the server.
   [[nodiscard]] uint32_t open_connections() const;
+  // How long the last wait() was allowed to sleep.
+  [[nodiscard]] Milliseconds allowed_sleep() const { return allowed_sleep_; }
 
   void advance(Milliseconds span) { now_ += span; }
   void set_faults(const SimFaults& faults);
@@ -110,6 +112,7 @@ class Sim final : public Poller {
   SimFaults faults_;
   uint64_t random_;
   Milliseconds now_ = 1000;
+  Milliseconds allowed_sleep_ = 0;
   size_t received_bytes_max_ = size_t{64} * 1024;
   int accept_error_ = 0;
   int32_t descriptors_left_ = INT32_MAX;
