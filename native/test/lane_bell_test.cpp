@@ -32,7 +32,8 @@ TEST("a bell rings once per sleep and never for who is awake") {
   EXPECT(wakes == 1);
 }
 
-// A thread that sleeps for real, as a loop does in its poller and Node in libuv: a wake-up is never forgotten.
+// A thread that sleeps for real, as a loop does in its poller and Node in libuv: a wake-up is never
+// forgotten.
 struct Sleeper {
   std::counting_semaphore<> wakes{0};
   std::atomic<int64_t> wake_count{0};
@@ -142,7 +143,8 @@ TEST("a stream of records wakes whenever its reader slept, and never twice for o
 }
 
 TEST("a loop that waits for room is woken when the last event is taken") {
-  // The producer fills the lane and sleeps; the consumer only pops and says so, it never writes a command.
+  // The producer fills the lane and sleeps; the consumer only pops and says so, it never writes a
+  // command.
   Lane lane;
   Sleeper sleeper;
   lane.loop_bell.set_wake(&Sleeper::wake, &sleeper);

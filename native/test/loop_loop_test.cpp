@@ -1,4 +1,5 @@
-// The turn of a loop over sim: requests to the lane and answers back, and what happens when either is full.
+// The turn of a loop over sim: requests to the lane and answers back, and what happens when either
+// is full.
 #include "core/loop/loop.h"
 
 #include <string>
@@ -50,7 +51,8 @@ std::vector<SimPeer> overfill(Rig& rig, size_t peers, size_t requests_each) {
   for (size_t i = 0; i < peers; i++) {
     SimPeer peer = rig.sim().connect(0);
     for (size_t k = 0; k < requests_each; k++) {
-      rig.sim().write(peer, post("/" + std::to_string(peer) + "/" + std::to_string(k), kInlineBodyMax));
+      rig.sim().write(peer,
+                      post("/" + std::to_string(peer) + "/" + std::to_string(k), kInlineBodyMax));
     }
     all.push_back(peer);
   }

@@ -1,5 +1,6 @@
-// One loop over sim, with a consumer of its lane that a test drives by hand. At its end it closes the loop and
-// expects that nothing is left behind: no connection, exchange, block, deadline, event.
+// One loop over sim, with a consumer of its lane that a test drives by hand. At its end it closes
+// the loop and expects that nothing is left behind: no connection, exchange, block, deadline,
+// event.
 #pragma once
 
 #include <cstring>
@@ -78,7 +79,8 @@ inline bool put_command(Lane& lane, Command command, const std::string& headers 
   return true;
 }
 
-inline bool put_response(Lane& lane, ExchangeId id, const std::string& body, uint16_t status = 200) {
+inline bool put_response(Lane& lane, ExchangeId id, const std::string& body,
+                         uint16_t status = 200) {
   Command command;
   command.kind = static_cast<uint16_t>(CommandKind::Respond);
   command.exchange = id;
@@ -159,7 +161,8 @@ class Rig final {
     turn();
   }
 
-  // Takes all there is, `batch` at a time, as a consumer whose loop sleeps: it runs again only when it is rung.
+  // Takes all there is, `batch` at a time, as a consumer whose loop sleeps: it runs again only when
+  // it is rung.
   std::vector<Taken> take_while_asleep(size_t batch) {
     std::vector<Taken> all;
     int rings = 0;

@@ -96,14 +96,16 @@ TEST("a disarmed deadline never fires, and can be armed again") {
 }
 
 TEST("a long sleep expires what is due and keeps what is not") {
-  for (Milliseconds jump : {kRound - 16, kRound, kRound + 16, 3 * kRound + 5, Milliseconds{7'200'000}}) {
+  for (Milliseconds jump :
+       {kRound - 16, kRound, kRound + 16, 3 * kRound + 5, Milliseconds{7'200'000}}) {
     test::context = std::to_string(jump);
     Timers timers(kStart);
     for (uint32_t i = 0; i < 3000; i++) timers.set(i, kStart + 10 + i * 7);
     timers.set(5000, kStart + jump + 1);
     timers.set(5001, kStart + jump + 100'000);
     size_t overdue = 0;
-    for (uint32_t i = 0; i < 3000; i++) overdue += kStart + 10 + i * 7 + Timers::kTick <= kStart + jump ? 1 : 0;
+    for (uint32_t i = 0; i < 3000; i++)
+      overdue += kStart + 10 + i * 7 + Timers::kTick <= kStart + jump ? 1 : 0;
     std::vector<uint32_t> expired = expire(timers, kStart + jump);
     EXPECT(expired.size() >= overdue && expired.size() <= overdue + 3);
     for (uint32_t index : expired) EXPECT(kStart + 10 + index * 7 <= kStart + jump);

@@ -1,4 +1,5 @@
-// The table of limits: each default is valid, and so are its floor and ceiling, but nothing outside.
+// The table of limits: each default is valid, and so are its floor and ceiling, but nothing
+// outside.
 #include "core/model/limits.h"
 
 #include <set>

@@ -95,7 +95,8 @@ std::string ask(const Where& where, const std::string& target) {
   return read_until(socket, target);
 }
 
-// The consumer of one lane on a thread of its own: answers each request with its target, until it is told to stop.
+// The consumer of one lane on a thread of its own: answers each request with its target, until it
+// is told to stop.
 class Answerer final {
  public:
   explicit Answerer(Lane& lane) : lane_(lane) {
@@ -180,7 +181,9 @@ class Running final {
   [[nodiscard]] bool is_open() const { return server_ != nullptr; }
   [[nodiscard]] const OpenFailure& failure() const { return failure_; }
   [[nodiscard]] Server& server() { return *server_; }
-  [[nodiscard]] uint16_t port(size_t listener = 0) const { return server_->addresses()[listener].port; }
+  [[nodiscard]] uint16_t port(size_t listener = 0) const {
+    return server_->addresses()[listener].port;
+  }
   [[nodiscard]] Answerer& answerer(size_t index) { return *answerers_[index]; }
   [[nodiscard]] uint64_t sum(uint64_t (Answerer::*what)() const) const {
     uint64_t all = 0;

@@ -1,4 +1,5 @@
-// The server on real sockets: threads, shared listeners, what open() leaves behind when it fails, stopping under load.
+// The server on real sockets: threads, shared listeners, what open() leaves behind when it fails,
+// stopping under load.
 #include "core/server/server.h"
 
 #include <sys/resource.h>
@@ -148,7 +149,8 @@ TEST("an inline server runs on its caller's thread") {
   while (!done.load()) {
     loop.poll(std::min<Milliseconds>(10, std::max<Milliseconds>(loop.work(), 1)));
     for (const Taken& taken : take_events(loop.lane())) {
-      if (taken.kind == EventKind::Request) EXPECT(put_response(loop.lane(), taken.id, taken.target));
+      if (taken.kind == EventKind::Request)
+        EXPECT(put_response(loop.lane(), taken.id, taken.target));
     }
   }
   client.join();
@@ -158,7 +160,8 @@ TEST("an inline server runs on its caller's thread") {
 
 // --- under load ---
 
-// Pipelines requests on one connection until told to stop or the server ends; how many answers came.
+// Pipelines requests on one connection until told to stop or the server ends; how many answers
+// came.
 uint64_t load(uint16_t port, const std::atomic<bool>& stopping, uint64_t requests_max) {
   constexpr size_t kDepth = 8;
   std::string burst;
@@ -249,7 +252,8 @@ TEST("close under load drains every loop and then nothing is open") {
     clients.emplace_back([&] { load(running.port(), stopping, UINT64_MAX); });
   }
   EXPECT(eventually([&] { return running.sum(&Answerer::requests) > 100; }));
-  // The lanes' producers of commands are the answerers: they step aside, as one thread may write at a time.
+  // The lanes' producers of commands are the answerers: they step aside, as one thread may write at
+  // a time.
   for (size_t i = 0; i < 2; i++) running.answerer(i).stop();
   running.server().release_listeners();
   for (size_t i = 0; i < 2; i++) {
@@ -273,12 +277,15 @@ TEST("close under load drains every loop and then nothing is open") {
 
 // --- descriptors ---
 
-TEST("reserve_fds leaves descriptors to the application, and accepting goes on when there are more") {
+TEST(
+    "reserve_fds leaves descriptors to the application, and accepting goes on when there are "
+    "more") {
   constexpr size_t kReserve = 20;
   rlimit before = {};
   EXPECT(::getrlimit(RLIMIT_NOFILE, &before) == 0);
   std::vector<Fd> clients;
-  for (int i = 0; i < 40; i++) clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  for (int i = 0; i < 40; i++)
+    clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   rlimit tight = before;
   tight.rlim_cur = static_cast<rlim_t>(clients.back().get() + 1 + static_cast<int>(kReserve) + 15);
   EXPECT(::setrlimit(RLIMIT_NOFILE, &tight) == 0);

@@ -1,4 +1,5 @@
-// Heap bytes with one owner. Crosses threads only by moving ownership inside a record (release/adopt).
+// Heap bytes with one owner. Crosses threads only by moving ownership inside a record
+// (release/adopt).
 #pragma once
 
 #include <cstdlib>

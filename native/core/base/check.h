@@ -1,5 +1,5 @@
-// Assertions for states that no peer and no user can reach: a failure is our bug and ends the process.
-// Does not handle bad input; that is a value (ErrorCode, Status), never an abort.
+// Assertions for states that no peer and no user can reach: a failure is our bug and ends the
+// process. Does not handle bad input; that is a value (ErrorCode, Status), never an abort.
 #pragma once
 
 #include <cstdio>
@@ -14,8 +14,9 @@ namespace millrace {
 
 }  // namespace millrace
 
-#define MR_CHECK(expression) \
-  (static_cast<bool>(expression) ? void(0) : ::millrace::check_failed(#expression, __FILE__, __LINE__))
+#define MR_CHECK(expression)               \
+  (static_cast<bool>(expression) ? void(0) \
+                                 : ::millrace::check_failed(#expression, __FILE__, __LINE__))
 
 #ifdef NDEBUG
 #define MR_DCHECK(expression) void(0)

@@ -9,7 +9,8 @@ namespace millrace {
 class Counter final {
  public:
   void add(int64_t amount) {
-    // One writer: a plain load and store suffice. Pairs with the relaxed load in get(); no order is promised.
+    // One writer: a plain load and store suffice. Pairs with the relaxed load in get(); no order is
+    // promised.
     value_.store(value_.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
   }
   void increment() { add(1); }

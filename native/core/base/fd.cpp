@@ -11,8 +11,6 @@ void Fd::reset(int value) {
   value_ = value;
 }
 
-Fd Fd::duplicate() const {
-  return Fd(::fcntl(value_, F_DUPFD_CLOEXEC, 0));
-}
+Fd Fd::duplicate() const { return Fd(::fcntl(value_, F_DUPFD_CLOEXEC, 0)); }
 
 }  // namespace millrace

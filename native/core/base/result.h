@@ -26,8 +26,9 @@ class [[nodiscard]] Status final {
 template <typename T>
 class [[nodiscard]] Result final {
  public:
-  Result(T value) : status_(Status::ok()), value_(std::move(value)) {}  // NOLINT: implicit by design
-  Result(Status status) : status_(status) {}                            // NOLINT: implicit by design
+  Result(T value)
+      : status_(Status::ok()), value_(std::move(value)) {}  // NOLINT: implicit by design
+  Result(Status status) : status_(status) {}                // NOLINT: implicit by design
   [[nodiscard]] bool is_ok() const { return status_.is_ok(); }
   [[nodiscard]] Status status() const { return status_; }
   [[nodiscard]] T& value() { return value_; }

@@ -28,7 +28,8 @@ void Slab::give_back(char* block) {
 
 void Slab::map_more() {
   const size_t bytes = kBlockSize * kBlocksPerMapping;
-  void* mapping = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* mapping =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   MR_CHECK(mapping != MAP_FAILED);
   mappings_.push_back(mapping);
   // Pushed in reverse, so that blocks are handed out in address order.

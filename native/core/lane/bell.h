@@ -15,9 +15,9 @@ class Bell final {
     who_ = who;
   }
 
-  // Consumer: about to sleep. Afterwards it must look once more at what it waits for (a record, room) and call
-  // stay_awake() when that is there. The fence pairs with the one in ring(): either that second look sees what
-  // the producer did before it rang, or ring() sees us asleep.
+  // Consumer: about to sleep. Afterwards it must look once more at what it waits for (a record,
+  // room) and call stay_awake() when that is there. The fence pairs with the one in ring(): either
+  // that second look sees what the producer did before it rang, or ring() sees us asleep.
   void fall_asleep() {
     asleep_.store(true, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);

@@ -1,6 +1,6 @@
-// Lane: joins one loop and one JS environment (or a C++ consumer in tests and benches): two rings, two bells.
-// Back-pressure rule: a full event ring stops the loop from reading requests; a full command ring makes the
-// producer keep its command and try again after the loop has taken some.
+// Lane: joins one loop and one JS environment (or a C++ consumer in tests and benches): two rings,
+// two bells. Back-pressure rule: a full event ring stops the loop from reading requests; a full
+// command ring makes the producer keep its command and try again after the loop has taken some.
 #pragma once
 
 #include <atomic>
@@ -26,8 +26,8 @@ class Lane final {
   Ring commands;   // the other way round
   Bell js_bell;    // wakes the consumer of events
   Bell loop_bell;  // wakes the consumer of commands
-  // Set by the loop when it holds requests or notices back for want of room here. Relaxed: the fences in
-  // events_taken() and in the loop_bell's fall_asleep() order it with the room.
+  // Set by the loop when it holds requests or notices back for want of room here. Relaxed: the
+  // fences in events_taken() and in the loop_bell's fall_asleep() order it with the room.
   std::atomic<bool> loop_waits_for_room{false};
 
   // Consumer of events: some were popped.

@@ -1,6 +1,6 @@
 // Ring: bounded byte queue of records between exactly one producer and one consumer thread.
-// A record is contiguous, begins with its uint32_t size (a multiple of 8) and a uint16_t kind; kind 0 is padding
-// up to the end of the memory and never shown.
+// A record is contiguous, begins with its uint32_t size (a multiple of 8) and a uint16_t kind; kind
+// 0 is padding up to the end of the memory and never shown.
 #pragma once
 
 #include <atomic>
@@ -25,7 +25,8 @@ class Ring final {
 
   // --- producer ---
 
-  // Room for a record of `size` bytes, or null when there is none. Nothing is visible before commit().
+  // Room for a record of `size` bytes, or null when there is none. Nothing is visible before
+  // commit().
   [[nodiscard]] char* reserve(size_t size) {
     if (!has_room(size)) return nullptr;
     uint64_t offset = tail_ & (capacity_ - 1);
@@ -33,7 +34,8 @@ class Ring final {
     return memory_.data() + (padding_ == 0 ? offset : 0);
   }
 
-  // Publishes the record last reserved; `size` may be smaller than reserved. The record's own size field must agree.
+  // Publishes the record last reserved; `size` may be smaller than reserved. The record's own size
+  // field must agree.
   void commit(size_t size) {
     size = rounded(size);
     if (padding_ != 0) {
@@ -84,7 +86,8 @@ class Ring final {
   // --- either ---
   [[nodiscard]] bool is_empty() const {
     // Relaxed: as the second look before a sleep it is ordered by the fence in Bell::fall_asleep().
-    return shared_head_.load(std::memory_order_relaxed) == shared_tail_.load(std::memory_order_relaxed);
+    return shared_head_.load(std::memory_order_relaxed) ==
+           shared_tail_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] size_t capacity() const { return capacity_; }
 

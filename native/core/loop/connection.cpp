@@ -205,8 +205,7 @@ void Connection::send_queue() {
         sending_segments_ = count;
         on_progress();
         return;
-      case SendResult::Failed:
-        return on_broken();
+      case SendResult::Failed: return on_broken();
     }
   }
   all_sent();
@@ -259,7 +258,8 @@ void Connection::finish(CloseCause cause) {
   mark_dirty();  // with an empty queue too: flush() goes on to linger()
 }
 
-// RFC 9112 9.6: half-close, then read on, so that a client still sending gets our answer and not a reset.
+// RFC 9112 9.6: half-close, then read on, so that a client still sending gets our answer and not a
+// reset.
 void Connection::linger() {
   if (peer_closed_ || limits().linger_timeout == 0) return close_now(false);
   state_ = State::Lingering;
@@ -343,7 +343,7 @@ void Connection::match_route(Method method, Bytes name, Bytes target, RouteMatch
                              uint32_t& path_length) {
   loop_.stats().requests.increment();
   loop_.router().match(method, name, target, match, path_length);
-  if (match.route->kind != RouteKind::Handler) loop_.stats().native_responses.increment();
+  if (is_native(*match.route)) loop_.stats().native_responses.increment();
 }
 
 void Connection::count_refusal(ErrorCode code) {

@@ -1,5 +1,5 @@
-// Connection: the Sink made real. Keeps unread bytes, the write queue, the deadlines; one gather write per turn.
-// Owned by: loop thread. Knows no protocol and makes no system call itself.
+// Connection: the Sink made real. Keeps unread bytes, the write queue, the deadlines; one gather
+// write per turn. Owned by: loop thread. Knows no protocol and makes no system call itself.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ class Connection final : public Sink {
   void on_peer_closed();
   void on_sent();
   void on_progress();
-  void on_broken();   // reset, write failure: gives everything up and closes
+  void on_broken();  // reset, write failure: gives everything up and closes
   void on_deadline();
   void on_command(const Command& command);
   void offer_again();  // after resume(): unread bytes, or none

@@ -11,9 +11,11 @@ namespace millrace {
 
 class Exchanges final {
  public:
-  static constexpr uint32_t kSlotsMax = 1u << 20;  // the slot shares a 31-bit word with the lane's number
+  static constexpr uint32_t kSlotsMax =
+      1u << 20;  // the slot shares a 31-bit word with the lane's number
 
-  explicit Exchanges(uint32_t count_max) : count_max_(count_max < kSlotsMax ? count_max : kSlotsMax) {}
+  explicit Exchanges(uint32_t count_max)
+      : count_max_(count_max < kSlotsMax ? count_max : kSlotsMax) {}
 
   [[nodiscard]] bool has_room() const { return open_ < count_max_; }
   [[nodiscard]] ExchangeId open(uint32_t connection);  // only with has_room()

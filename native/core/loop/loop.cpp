@@ -13,7 +13,8 @@ constexpr Milliseconds kWarnEvery = 10'000;
 // Fixed part, spans, the longest head with its separators, the peer's address, an inline body.
 size_t event_bytes_max(const Limits& limits) {
   auto head = static_cast<size_t>(limits.header_bytes_max);
-  return sizeof(Event) + kRouteParamsMax * sizeof(ParamSpan) + head + sizeof(Address) + kInlineBodyMax + 64;
+  return sizeof(Event) + kRouteParamsMax * sizeof(ParamSpan) + head + sizeof(Address) +
+         kInlineBodyMax + 64;
 }
 
 uint32_t divided(int64_t total, uint32_t share) {
@@ -22,7 +23,8 @@ uint32_t divided(int64_t total, uint32_t share) {
 
 }  // namespace
 
-Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& router, uint32_t share)
+Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& router,
+           uint32_t share)
     : poller_(std::move(poller)),
       limits_(limits),
       router_(router),
@@ -38,7 +40,8 @@ Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& r
 
 Loop::~Loop() {
   for (auto& connection : connections_) {
-    if (connection != nullptr && !connection->is_closed()) connection->abort(CloseCause::CloseCalled);
+    if (connection != nullptr && !connection->is_closed())
+      connection->abort(CloseCause::CloseCalled);
   }
 }
 
@@ -63,7 +66,8 @@ Milliseconds Loop::work() {
   offer_all();
   flush_all();
   check_closed();
-  if (starved_.empty() && notices_.empty()) lane_.loop_waits_for_room.store(false, std::memory_order_relaxed);
+  if (starved_.empty() && notices_.empty())
+    lane_.loop_waits_for_room.store(false, std::memory_order_relaxed);
   if (events_written_) {
     events_written_ = false;
     lane_.js_bell.ring();
@@ -120,32 +124,21 @@ bool Loop::waits_in_vain() {
 
 void Loop::handle(const Completion& completion) {
   switch (completion.kind) {
-    case CompletionKind::Woken:
-      return;
-    case CompletionKind::Accepted:
-      return accepted(completion);
-    case CompletionKind::AcceptFailed:
-      return accept_failed(completion.error);
-    case CompletionKind::Closed:
-      return closed(completion.id);
-    default:
-      break;
+    case CompletionKind::Woken: return;
+    case CompletionKind::Accepted: return accepted(completion);
+    case CompletionKind::AcceptFailed: return accept_failed(completion.error);
+    case CompletionKind::Closed: return closed(completion.id);
+    default: break;
   }
   Connection* connection = find(completion.id);
   if (connection == nullptr || connection->is_closed()) return;
   switch (completion.kind) {
-    case CompletionKind::Received:
-      return connection->on_received(completion.bytes);
-    case CompletionKind::PeerClosed:
-      return connection->on_peer_closed();
-    case CompletionKind::Sent:
-      return connection->on_sent();
-    case CompletionKind::Progressed:
-      return connection->on_progress();
-    case CompletionKind::Failed:
-      return connection->on_broken();
-    default:
-      return;
+    case CompletionKind::Received: return connection->on_received(completion.bytes);
+    case CompletionKind::PeerClosed: return connection->on_peer_closed();
+    case CompletionKind::Sent: return connection->on_sent();
+    case CompletionKind::Progressed: return connection->on_progress();
+    case CompletionKind::Failed: return connection->on_broken();
+    default: return;
   }
 }
 
@@ -187,8 +180,8 @@ void Loop::accept_failed(int error) {
   warn(static_cast<uint16_t>(error));
 }
 
-// Accepting pauses without a spin: the listeners leave the poller, and come back when a connection closes or,
-// for descriptors that others may free, after a while.
+// Accepting pauses without a spin: the listeners leave the poller, and come back when a connection
+// closes or, for descriptors that others may free, after a while.
 void Loop::gate_accepting() {
   if (closing_) return;
   bool full = open_connections_ >= connections_max_;
@@ -257,10 +250,10 @@ void Loop::take(const Command& command) {
     case CommandKind::Drain:
     case CommandKind::Close:
       draining_ = true;
-      if (static_cast<CommandKind>(command.kind) == CommandKind::Close) begin_close(command.wait_ms);
+      if (static_cast<CommandKind>(command.kind) == CommandKind::Close)
+        begin_close(command.wait_ms);
       return;
-    default:
-      break;
+    default: break;
   }
   uint32_t index = exchanges_.connection_of(command.exchange);
   if (index == UINT32_MAX) {
@@ -358,7 +351,8 @@ void Loop::offer_starved() {
     if (connection != nullptr) connection->on_room();
   }
   // Who is starved again waits behind those whose turn has not come.
-  starved_.insert(starved_.begin(), scratch_.begin() + static_cast<std::ptrdiff_t>(served), scratch_.end());
+  starved_.insert(starved_.begin(), scratch_.begin() + static_cast<std::ptrdiff_t>(served),
+                  scratch_.end());
 }
 
 void Loop::offer_all() {
@@ -371,7 +365,8 @@ void Loop::offer_all() {
 }
 
 void Loop::flush_all() {
-  // A flush may make a connection dirty again (its session goes on); that is for this turn too, once.
+  // A flush may make a connection dirty again (its session goes on); that is for this turn too,
+  // once.
   for (size_t i = 0; i < dirty_.size(); i++) {
     uint32_t index = dirty_[i];
     if (connections_[index] != nullptr) connections_[index]->flush();

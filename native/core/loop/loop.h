@@ -1,6 +1,6 @@
-// Loop: one poller, its memory, the connections it accepted, and the lane to JavaScript. The only meeting place
-// of poll, proto, route and lane. Never assumes a thread: whoever hosts it holds the loop_thread role.
-// Owned by: loop thread.
+// Loop: one poller, its memory, the connections it accepted, and the lane to JavaScript. The only
+// meeting place of poll, proto, route and lane. Never assumes a thread: whoever hosts it holds the
+// loop_thread role. Owned by: loop thread.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,8 @@ namespace millrace {
 
 class Loop final {
  public:
-  // `limits` and `router` outlive the loop. `share` is how many loops the server's totals are divided among.
+  // `limits` and `router` outlive the loop. `share` is how many loops the server's totals are
+  // divided among.
   Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& router, uint32_t share);
   ~Loop();
   Loop(const Loop&) = delete;
@@ -34,8 +35,9 @@ class Loop final {
   // `protocol` is a name of protocols.h. Before the first turn, or on the loop's thread.
   [[nodiscard]] Status listen(ListenerId id, Fd socket, ProtocolMaker protocol);
 
-  // One turn is work() then poll(work's answer). work() takes commands, offers held-back bytes, writes, and rings;
-  // it returns how long poll() may sleep. An inline host calls poll(0) when the descriptor is readable.
+  // One turn is work() then poll(work's answer). work() takes commands, offers held-back bytes,
+  // writes, and rings; it returns how long poll() may sleep. An inline host calls poll(0) when the
+  // descriptor is readable.
   [[nodiscard]] Milliseconds work();
   void poll(Milliseconds at_most);
   // Closes listeners and connections on the spot, for a host that will not run another turn.

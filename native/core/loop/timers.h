@@ -1,6 +1,6 @@
-// Timers: a coarse hashed wheel of deadlines, one per connection. A deadline that moves later costs no list
-// operation: the entry is looked at when its old slot comes round and put where it belongs then.
-// Owned by: loop thread.
+// Timers: a coarse hashed wheel of deadlines, one per connection. A deadline that moves later costs
+// no list operation: the entry is looked at when its old slot comes round and put where it belongs
+// then. Owned by: loop thread.
 #pragma once
 
 #include <array>
@@ -32,6 +32,7 @@ class Timers final {
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
+  static constexpr size_t kWords = kSlots / 64;
   struct Entry {
     Milliseconds at = kNever;
     int64_t tick = -1;  // the slot's tick it is linked under; -1: not linked
@@ -42,6 +43,7 @@ class Timers final {
   void unlink(uint32_t index);
 
   std::array<uint32_t, kSlots> slots_{};
+  std::array<uint64_t, kWords> occupied_{};  // a bit per slot, so that until_next() need not walk
   std::vector<Entry> entries_;
   int64_t tick_;  // everything before it has been looked at
   size_t armed_ = 0;

@@ -37,6 +37,9 @@ struct Route {
   std::string content;          // Static: the body
 };
 
+// Answered on the loop, without JavaScript.
+[[nodiscard]] inline bool is_native(const Route& route) { return route.kind != RouteKind::Handler; }
+
 // Part of the target that a parameter matched, as sent (still percent-encoded).
 struct ParamSpan {
   uint16_t offset = 0;

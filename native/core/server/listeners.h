@@ -1,6 +1,6 @@
-// Listening sockets shared inside the process: a second owner (another Node worker) that asks for the same address
-// gets a descriptor of the same open socket, on every platform alike, instead of EADDRINUSE.
-// Any thread; guarded by a mutex, used only when servers start and stop.
+// Listening sockets shared inside the process: a second owner (another Node worker) that asks for
+// the same address gets a descriptor of the same open socket, on every platform alike, instead of
+// EADDRINUSE. Any thread; guarded by a mutex, used only when servers start and stop.
 #pragma once
 
 #include <string>
@@ -11,7 +11,8 @@
 
 namespace millrace {
 
-// One owner's share of a listening socket. The last share closes it and removes a unix socket's file.
+// One owner's share of a listening socket. The last share closes it and removes a unix socket's
+// file.
 class ListenerShare final {
  public:
   ListenerShare() = default;
@@ -21,7 +22,8 @@ class ListenerShare final {
   ListenerShare& operator=(const ListenerShare&) = delete;
   ~ListenerShare();
 
-  [[nodiscard]] static Result<ListenerShare> acquire(const ListenRequest& request, const void* owner);
+  [[nodiscard]] static Result<ListenerShare> acquire(const ListenRequest& request,
+                                                     const void* owner);
   // A descriptor for a poller; the share keeps its own.
   [[nodiscard]] Fd descriptor() const { return socket_.duplicate(); }
   [[nodiscard]] const Fd& socket() const { return socket_; }

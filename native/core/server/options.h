@@ -1,4 +1,5 @@
-// ServerOptions: everything a server is started with. Plain values, validated by whoever fills them in.
+// ServerOptions: everything a server is started with. Plain values, validated by whoever fills them
+// in.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +19,10 @@ struct ListenerOptions {
 };
 
 struct ServerOptions {
-  uint32_t loops = 1;          // threads; with `is_inline` the one loop is run by the caller
+  uint32_t loops = 1;  // threads; with `is_inline` the one loop is run by the caller
   bool is_inline = false;
-  const void* owner = nullptr; // who may not listen twice on one address; others of this process share it
+  const void* owner =
+      nullptr;  // who may not listen twice on one address; others of this process share it
   Limits limits;
   std::vector<ListenerOptions> listeners;
   std::vector<RouteRow> routes;

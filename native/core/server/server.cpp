@@ -54,7 +54,8 @@ bool Server::bind(OpenFailure& failure) {
 
 bool Server::make_loops(OpenFailure& failure) {
   uint32_t count = options_.is_inline ? 1 : options_.loops;
-  // Two loops on one socket of SO_REUSEPORT would not be balanced everywhere; one shared open socket is.
+  // Two loops on one socket of SO_REUSEPORT would not be balanced everywhere; one shared open
+  // socket is.
   for (uint32_t i = 0; i < count; i++) {
     Result<std::unique_ptr<Poller>> poller = make_poller();
     failure.status = poller.status();
@@ -65,7 +66,8 @@ bool Server::make_loops(OpenFailure& failure) {
       Fd socket = shares_[id].descriptor();
       failure.status = Status::failed(errno, "fcntl");
       if (!socket.is_open()) return false;
-      failure.status = loops_.back()->listen(static_cast<ListenerId>(id), std::move(socket), protocol);
+      failure.status =
+          loops_.back()->listen(static_cast<ListenerId>(id), std::move(socket), protocol);
       if (!failure.status.is_ok()) return false;
     }
   }
@@ -74,12 +76,14 @@ bool Server::make_loops(OpenFailure& failure) {
 
 void Server::start() {
   if (options_.is_inline) return;
-  // Signals are the application's: ours are delivered to its threads. Not those that a thread raises by a fault
-  // of its own: blocked, they would end the process past any handler that reports crashes.
+  // Signals are the application's: ours are delivered to its threads. Not those that a thread
+  // raises by a fault of its own: blocked, they would end the process past any handler that reports
+  // crashes.
   sigset_t blocked;
   sigset_t before;
   sigfillset(&blocked);
-  for (int fault : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP}) sigdelset(&blocked, fault);
+  for (int fault : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP})
+    sigdelset(&blocked, fault);
   pthread_sigmask(SIG_SETMASK, &blocked, &before);
   for (size_t i = 0; i < loops_.size(); i++) {
     threads_.emplace_back([this, i] { run(*loops_[i], i); });

@@ -1,5 +1,5 @@
-// Server: the public C++ face. Binds, starts and joins threads, hands lanes out. The only file that makes threads.
-// Any thread may read stats(); everything else belongs to the thread that opened it.
+// Server: the public C++ face. Binds, starts and joins threads, hands lanes out. The only file that
+// makes threads. Any thread may read stats(); everything else belongs to the thread that opened it.
 #pragma once
 
 #include <atomic>
@@ -24,7 +24,8 @@ struct OpenFailure {
 
 class Server final {
  public:
-  // Null with `failure` filled in. Nothing is left behind then: another open() may try the same addresses.
+  // Null with `failure` filled in. Nothing is left behind then: another open() may try the same
+  // addresses.
   [[nodiscard]] static std::unique_ptr<Server> open(ServerOptions options, OpenFailure& failure);
   ~Server();  // stop()
   Server(const Server&) = delete;
@@ -37,7 +38,8 @@ class Server final {
 
   // After the lanes' bells have been given their wake functions.
   void start();
-  // Cuts everything and joins the threads. Afterwards no thread of ours runs and no bell is rung. Idempotent.
+  // Cuts everything and joins the threads. Afterwards no thread of ours runs and no bell is rung.
+  // Idempotent.
   void stop();
   void release_listeners() { shares_.clear(); }
 

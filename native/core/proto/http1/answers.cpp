@@ -58,7 +58,8 @@ Answer* Answers::find(ExchangeId id) {
 }
 
 void Answers::encode(Answer& answer, Response response, bool close, Sink& sink) {
-  bool no_content = has_no_content(response.status);
+  bool is_tunnel = answer.is_connect && response.status < 300;
+  bool no_content = has_no_content(response.status) || is_tunnel;
   ResponseHead head;
   head.status = response.status;
   if ((response.flags & kCommandHasDate) == 0) head.date_line = sink.date_line();

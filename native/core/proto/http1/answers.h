@@ -19,7 +19,8 @@ struct Answer {
   Bytes route_lines;  // header lines that the route adds to whatever answers; the route table owns
                       // them
   Milliseconds started = 0;
-  bool is_head = false;  // HEAD: no body on the wire
+  bool is_head = false;     // HEAD: no body on the wire
+  bool is_connect = false;  // CONNECT: a 2xx has neither body nor length (RFC 9110 9.3.6)
   bool http10 = false;
   bool keep_alive = false;  // say Connection: keep-alive
   bool close = false;       // the connection ends behind it

@@ -1,5 +1,6 @@
 #include "core/proto/http1/rules.h"
 
+#include <algorithm>
 #include <array>
 
 namespace millrace::http1 {
@@ -106,6 +107,11 @@ bool is_forbidden_trailer(Bytes name) {
     if (equals_folded(name, forbidden)) return true;
   }
   return false;
+}
+
+uint64_t body_bytes_max(const Route& route, const Limits& limits) {
+  int64_t size = route.body_bytes_max >= 0 ? route.body_bytes_max : limits.body_bytes_max;
+  return static_cast<uint64_t>(std::min<int64_t>(size, UINT32_MAX));
 }
 
 ErrorCode apply_rules(const RequestHead& head, RequestRules& rules) {

@@ -11,7 +11,6 @@
 namespace millrace::http1 {
 namespace {
 
-constexpr size_t kFirstBodyBytes = 16 * 1024;
 constexpr Milliseconds kRateGrace = 1000;  // no pace is judged sooner
 
 HeadLimits head_limits(const Limits& limits) {
@@ -19,14 +18,6 @@ HeadLimits head_limits(const Limits& limits) {
           static_cast<size_t>(limits.header_count_max),
           static_cast<size_t>(limits.request_line_bytes_max)};
 }
-
-// An event counts the bytes of a body in 32 bits.
-uint64_t body_bytes_max(const Route& route, const Limits& limits) {
-  int64_t size = route.body_bytes_max >= 0 ? route.body_bytes_max : limits.body_bytes_max;
-  return static_cast<uint64_t>(std::min<int64_t>(size, UINT32_MAX));
-}
-
-bool is_native(const Route& route) { return route.kind != RouteKind::Handler; }
 
 }  // namespace
 
@@ -125,6 +116,7 @@ bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& co
   Answer answer;
   answer.started = sink.now();
   answer.is_head = is_head_;
+  answer.is_connect = method == Method::Connect;
   answer.http10 = head.minor_version == 0;
   answer.keep_alive = rules.says_keep_alive;
   if (!is_native(route)) answer.route_lines = route.headers;
@@ -175,199 +167,6 @@ ErrorCode Http1Session::judge_body(const Route& route, const RequestRules& rules
   return ErrorCode::None;
 }
 
-// --- bodies ---
-
-bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match,
-                              uint32_t path_length, Answer answer, const RequestRules& rules,
-                              bool body_is_here, Sink& sink) {
-  reading_ = std::make_unique<Reading>();
-  Reading& reading = *reading_;
-  reading.route = match.route;
-  reading.rules = rules;
-  reading.left = rules.length;
-  reading.size_max = body_bytes_max(*match.route, sink.limits());
-  reading.started = reading.progress = sink.now();
-  if (!is_native(*match.route)) {
-    RequestText text{head, match, path_length, sink.peer().view()};
-    reading.record = Blob::uninitialized(request_event_size(text));
-    auto* event = new (reading.record.data()) Event();
-    fill_request_event(text, *event);
-  }
-  reading.answer = std::move(answer);
-  phase_ = rules.chunked ? Phase::Chunked : Phase::Sized;
-  // RFC 9110 10.1.1: no 100 when some of the body is here already.
-  reading.waits_for_continue = rules.expects_continue && !body_is_here;
-  send_continue(sink);
-  return true;
-}
-
-// A 100 goes out when it is this request's turn to write; before that the client would take it for
-// another answer.
-void Http1Session::send_continue(Sink& sink) {
-  if (reading_ == nullptr || !reading_->waits_for_continue || !answers_.is_empty()) return;
-  reading_->waits_for_continue = false;
-  reading_->started = reading_->progress = sink.now();
-  sink.count_response(100);
-  sink.write("HTTP/1.1 100 Continue\r\n\r\n");
-}
-
-bool Http1Session::step_sized(MutableBytes unread, size_t& consumed, Sink& sink) {
-  Reading& reading = *reading_;
-  if (unread.empty() && reading.left > 0) return false;
-  size_t part = static_cast<size_t>(std::min<uint64_t>(reading.left, unread.size()));
-  keep(Bytes(unread.data(), part));
-  reading.left -= part;
-  consumed += part;
-  body_arrived(part, sink);
-  if (reading.left > 0) return false;
-  return body_complete(sink);
-}
-
-bool Http1Session::step_chunked(MutableBytes unread, size_t& consumed, Sink& sink) {
-  if (unread.empty()) return false;
-  Reading& reading = *reading_;
-  auto extensions_max = static_cast<uint64_t>(sink.limits().chunk_extension_bytes_max);
-  ChunkDecoder::Step step = reading.decoder.decode(unread, reading.size_max, extensions_max);
-  if (step.state == ChunkDecoder::State::Broken) {
-    refuse(step.error, sink);
-    return false;
-  }
-  keep(Bytes(unread.data(), step.produced));
-  consumed += step.consumed;
-  body_arrived(step.consumed, sink);
-  if (step.state != ChunkDecoder::State::Trailers) return false;
-  phase_ = Phase::Trailers;
-  offered_ = 0;
-  return true;
-}
-
-bool Http1Session::step_trailers(MutableBytes unread, size_t& consumed, Sink& sink) {
-  if (unread.empty()) return false;
-  const Limits& limits = sink.limits();
-  HeadLimits bounds{static_cast<size_t>(limits.trailer_bytes_max) + 2,
-                    static_cast<size_t>(limits.header_count_max), 0};
-  HeaderField* fields = sink.field_scratch();
-  uint32_t count = 0;
-  ErrorCode error = ErrorCode::None;
-  int parsed =
-      parse_fields(Bytes(unread.data(), unread.size()), offered_, bounds, fields, count, error);
-  if (parsed == kNeedMore) {
-    if (unread.size() > offered_) body_arrived(unread.size() - offered_, sink);
-    offered_ = static_cast<uint32_t>(unread.size());
-    return false;
-  }
-  offered_ = 0;
-  bool broken = parsed == kBroken;
-  for (uint32_t i = 0; !broken && i < count; i++) broken = is_forbidden_trailer(fields[i].name);
-  if (broken) {
-    refuse(error == ErrorCode::HeadersTooLarge ? error : ErrorCode::BadTrailer, sink);
-    return false;
-  }
-  consumed += static_cast<size_t>(parsed);
-  return body_complete(sink);
-}
-
-void Http1Session::keep(Bytes bytes) {
-  Reading& reading = *reading_;
-  uint64_t size = reading.size + bytes.size();
-  if (!is_native(*reading.route) && !bytes.empty()) {
-    if (reading.body.size() < size) {
-      // Grows with what has come, never with what was announced.
-      uint64_t room = std::max<uint64_t>({size, reading.body.size() * 2, kFirstBodyBytes});
-      if (reading.rules.has_length) room = std::min(room, reading.rules.length);
-      reading.body.grow(static_cast<size_t>(std::max(room, size)));
-    }
-    std::memcpy(reading.body.data() + reading.size, bytes.data(), bytes.size());
-  }
-  reading.size = size;
-}
-
-// Bytes of a body have come, or of its framing.
-void Http1Session::body_arrived(size_t bytes, Sink& sink) {
-  if (bytes == 0) return;
-  Reading& reading = *reading_;
-  reading.progress = sink.now();
-  if (reading.waits_for_continue) reading.started = reading.progress;
-  reading.waits_for_continue = false;
-  reading.arrived += bytes;
-}
-
-bool Http1Session::body_complete(Sink& sink) {
-  Reading& reading = *reading_;
-  if (is_native(*reading.route)) {
-    answer_natively(*reading.route, std::move(reading.answer), sink);
-  } else if (sink.can_open_exchange()) {
-    hand_over_read(sink);
-  } else {
-    held_back_ = true;
-    phase_ = Phase::Complete;
-    return false;
-  }
-  if (phase_ == Phase::Dead) return false;
-  reading_ = nullptr;
-  phase_ = Phase::Head;
-  waiting_since_ = sink.now();
-  return true;
-}
-
-// --- to JavaScript ---
-
-void Http1Session::hand_over(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
-                             Answer answer, Bytes body, Sink& sink) {
-  answer.id = sink.open_exchange();
-  RequestText text{head, match, path_length, sink.peer().view()};
-  size_t size = request_event_size(text);
-  bool is_inline = body.size() <= kInlineBodyMax;
-  Event* event = sink.begin_event(answer.id, size + (is_inline ? body.size() : 0));
-  MR_CHECK(event != nullptr);
-  char* out = fill_request_event(text, *event);
-  event->body_length = static_cast<uint32_t>(body.size());
-  if (is_inline) {
-    if (!body.empty()) std::memcpy(out, body.data(), body.size());
-  } else {
-    event->flags |= kEventBodyIsBlob;
-    event->blob = reinterpret_cast<uint64_t>(Blob::copy(body).release());
-  }
-  event->exchange = answer.id;
-  if (answer.is_head) event->flags |= kEventHead;
-  event->peer_port = sink.peer().port;
-  event->listener = sink.listener();
-  event->queued_at = static_cast<uint32_t>(sink.now());
-  event->head_a = sink.connection_index();
-  sink.end_event(event);
-  answers_.push(std::move(answer));
-}
-
-void Http1Session::hand_over_read(Sink& sink) {
-  Reading& reading = *reading_;
-  size_t size = reading.record.size();
-  bool is_inline = reading.size <= kInlineBodyMax;
-  ExchangeId id = sink.open_exchange();
-  Event* event = sink.begin_event(id, size + (is_inline ? static_cast<size_t>(reading.size) : 0));
-  MR_CHECK(event != nullptr);
-  uint32_t record_size = event->size;
-  std::memcpy(static_cast<void*>(event), reading.record.data(), size);
-  event->size = record_size;
-  event->body_length = static_cast<uint32_t>(reading.size);
-  if (is_inline) {
-    char* out = reinterpret_cast<char*>(event) + size;
-    if (reading.size > 0) std::memcpy(out, reading.body.data(), static_cast<size_t>(reading.size));
-  } else {
-    event->flags |= kEventBodyIsBlob;
-    event->blob = reinterpret_cast<uint64_t>(reading.body.release());
-  }
-  event->exchange = id;
-  if (reading.answer.is_head) event->flags |= kEventHead;
-  event->peer_port = sink.peer().port;
-  event->listener = sink.listener();
-  event->queued_at = static_cast<uint32_t>(sink.now());
-  event->head_a = sink.connection_index();
-  sink.end_event(event);
-  reading.answer.id = id;
-  reading.answer.started = sink.now();
-  answers_.push(std::move(reading.answer));
-}
-
 // --- answers ---
 
 void Http1Session::answer_natively(const Route& route, Answer answer, Sink& sink) {
@@ -395,7 +194,8 @@ void Http1Session::answer_natively(const Route& route, Answer answer, Sink& sink
       response.status = 204;
       response.body = {};
       break;
-    default: break;
+    default:
+      break;
   }
   Answer& pushed = answers_.push(std::move(answer));
   bool close = pushed.close || (sink.draining() && answers_.size() == 1);
@@ -569,7 +369,8 @@ void Http1Session::deadline(Sink& sink) {
     case Owed::Body:
       refuse(ErrorCode::ReceiveTimeout, sink, CloseCause::TimedOut);
       return arm(sink);
-    default: break;
+    default:
+      break;
   }
   if (sink.buffered() > 0) {
     // Not idle yet: the peer is still taking the last answer, at the pace that timeouts.write

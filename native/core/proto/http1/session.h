@@ -71,6 +71,7 @@ class Http1Session final : public Session {
   void hand_over(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
                  Answer answer, Bytes body, Sink& sink);
   void hand_over_read(Sink& sink);
+  void publish(Event& event, Answer answer, Sink& sink);
   void answer_natively(const Route& route, Answer answer, Sink& sink);
   [[nodiscard]] ErrorCode judge_body(const Route& route, const RequestRules& rules, Method method,
                                      uint64_t size_max) const;
