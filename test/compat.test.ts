@@ -48,6 +48,7 @@ describe.runIf(wanted !== "" && isPossible).each(versions)("Node %s", (version) 
     it("goes on when ticks, timers and promises fail and the process survives it", async () => {
       expect(JSON.parse(await outputOf(binary, survivor, `${loops}`))).toEqual({
         isInOrder: true,
+        isPrompt: true,
         exceptions: 500,
         rejections: 100,
         forced: 0,

@@ -207,6 +207,7 @@ onEachHost(({ loops, start }) => {
     expect(await child.exited, child.errors).toEqual({ code: 0, signal: null });
     expect(JSON.parse(child.output)).toEqual({
       isInOrder: true,
+      isPrompt: true,
       exceptions: 500,
       rejections: 100,
       forced: 0,

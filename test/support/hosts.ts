@@ -56,7 +56,9 @@ async function settle(): Promise<void> {
   closeWires();
   const servers = [...open];
   open.clear();
-  await Promise.all(servers.map((server) => server.close({ timeout: 5000 })));
+  const began = performance.now();
+  await Promise.all(servers.map((server) => server.close({ timeout: 10_000 })));
+  expect(performance.now() - began, "milliseconds to close, not by the timeout").toBeLessThan(5000);
   for (const gauges of released.splice(0)) {
     expect(gauges, "gauges of a server at its release").toEqual(
       Object.fromEntries(Object.keys(gauges).map((name) => [name, 0])),
