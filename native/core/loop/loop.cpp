@@ -8,6 +8,7 @@ namespace millrace {
 namespace {
 
 constexpr Milliseconds kAcceptRetry = 100;
+constexpr Milliseconds kStall = 500;
 constexpr Milliseconds kWarnEvery = 10'000;
 
 // Fixed part, spans, the longest head with its separators, the peer's address, an inline body.
@@ -33,6 +34,7 @@ Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& r
       exchanges_(divided(limits.in_flight_max, share)),
       now_(poller_->now()),
       wall_clock_(poller_->wall_clock()),
+      polled_at_(now_),
       timers_(now_),
       fields_(static_cast<size_t>(limits.header_count_max)) {
   lane_.loop_bell.set_wake([](void* who) { static_cast<Poller*>(who)->wake(); }, poller_.get());
@@ -89,7 +91,16 @@ void Loop::poll(Milliseconds at_most) {
   clock_is_fresh_ = true;
   stats_.turns.increment();
   for (const Completion& completion : completions) handle(completion);
-  expire();
+  if (!catches_up(completions.empty())) expire();
+}
+
+// After a stall (an inline host whose JS thread was busy) what peers sent in time may still be in the kernel: no
+// deadline is judged before it was read, for a moment at most.
+bool Loop::catches_up(bool nothing_left) {
+  if (now_ - polled_at_ > kStall) catch_up_until_ = now_ + kStall;
+  polled_at_ = now_;
+  if (nothing_left || now_ >= catch_up_until_) catch_up_until_ = kNever;
+  return catch_up_until_ != kNever;
 }
 
 void Loop::cut() {

@@ -100,6 +100,7 @@ class Loop final {
   [[nodiscard]] Milliseconds sleep_time();
   [[nodiscard]] uint32_t accepts_left() const;
   void read_clock();
+  [[nodiscard]] bool catches_up(bool nothing_left);
 
   std::unique_ptr<Poller> poller_;
   const Limits& limits_;
@@ -112,6 +113,7 @@ class Loop final {
   Exchanges exchanges_;
   Milliseconds now_;
   UnixSeconds wall_clock_;
+  Milliseconds polled_at_;
   Timers timers_;
   http1::DateLine date_;
   std::vector<std::unique_ptr<Connection>> connections_;  // by the poller's index
@@ -125,6 +127,7 @@ class Loop final {
   std::vector<Notice> notices_;  // events that wait for room in the lane
   uint32_t open_connections_ = 0;
   bool clock_is_fresh_ = false;
+  Milliseconds catch_up_until_ = kNever;
   bool events_written_ = false;
   bool accept_paused_ = false;
   bool draining_ = false;
