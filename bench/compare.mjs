@@ -1,5 +1,5 @@
 // CPU time per request of millrace against node:http, interleaved in one run.
-// Servers are child processes that report process.cpuUsage(); the load comes from native/bench/blast.cpp.
+// Servers are child processes that report process.cpuUsage(); native/bench/blast.cpp makes the load.
 //   node bench/compare.mjs [--rounds 5] [--seconds 2]        (npm run bench)
 import { execFile, fork } from "node:child_process";
 import { cpus } from "node:os";
@@ -44,7 +44,9 @@ function median(numbers) {
   return sorted[sorted.length >> 1];
 }
 
-console.log(`node ${process.version}, ${cpus().length} x ${cpus()[0]?.model.trim()}, 64 connections,`);
+console.log(
+  `node ${process.version}, ${cpus().length} x ${cpus()[0]?.model.trim()}, 64 connections,`,
+);
 console.log(`${values.rounds} interleaved rounds of ${values.seconds} s, medians\n`);
 console.log("| scenario | server | CPU µs/request | ratio | requests/s | p50 µs | p99 µs |");
 console.log("|---|---|---|---|---|---|---|");
@@ -59,8 +61,15 @@ for (const [scenario, words] of Object.entries(scenarios)) {
   for (const name of servers) {
     const of = (key) => median(results.get(name).map((result) => result[key]));
     // The ratio is taken within each round, where the machine was the same for both.
-    const ratios = results.get(name).map((one, i) => one.cpu_us / results.get("node:http")[i].cpu_us);
-    const cells = [of("cpu_us").toFixed(2), median(ratios).toFixed(3), of("rps"), of("p50_us"), of("p99_us")];
+    const base = results.get("node:http");
+    const ratio = median(results.get(name).map((one, i) => one.cpu_us / base[i].cpu_us));
+    const cells = [
+      of("cpu_us").toFixed(2),
+      ratio.toFixed(3),
+      of("rps"),
+      of("p50_us"),
+      of("p99_us"),
+    ];
     console.log(`| ${scenario} | ${name} | ${cells.join(" | ")} |`);
   }
   for (const { child } of running.values()) child.disconnect();

@@ -1,4 +1,4 @@
-// One server under measurement, named by its argument; answers "cpu" with its CPU time in µs so far.
+// One server under measurement, named by its argument; answers "cpu" with its CPU time in µs.
 import http from "node:http";
 import { raw, serve } from "millrace";
 
@@ -14,7 +14,9 @@ async function startNode() {
     const query = new URLSearchParams(req.url.slice(req.url.indexOf("?") + 1));
     const { accept, "x-request-id": id } = req.headers;
     res.setHeader("content-type", "application/json");
-    res.end(JSON.stringify({ name: query.get("name"), sacks: Number(query.get("sacks")), accept, id }));
+    res.end(
+      JSON.stringify({ name: query.get("name"), sacks: Number(query.get("sacks")), accept, id }),
+    );
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return server.address().port;
@@ -42,7 +44,9 @@ async function startMillrace(loops) {
   return server.addresses[0].port;
 }
 
-process.send(name === "node:http" ? await startNode() : await startMillrace(name.includes("inline") ? 0 : 1));
+process.send(
+  name === "node:http" ? await startNode() : await startMillrace(name.includes("inline") ? 0 : 1),
+);
 process.on("message", () => {
   const { user, system } = process.cpuUsage();
   process.send(user + system);

@@ -1,6 +1,6 @@
 // blast: a load maker with its own epoll loop. Shares nothing with the core, so not its bugs.
-// Keeps `depth` requests in flight on each of `connections`, checks every response against the first one
-// (same bytes but for the Date value), and prints one line of JSON.
+// Keeps `depth` requests in flight on each of `connections`, checks every response against the
+// first one (same bytes but for the Date value), and prints one line of JSON.
 //
 //   blast --port 3000 [--host 127.0.0.1] [--connections 64] [--depth 1] [--seconds 5] [--path /]
 //         [--header "Name: value"]... [--body-bytes 0]
@@ -39,8 +39,8 @@ struct Options {
 
 struct Connection {
   int fd = -1;
-  size_t unsent = 0;       // bytes of the request text not written yet
-  std::string input;       // the beginning of a response
+  size_t unsent = 0;              // bytes of the request text not written yet
+  std::string input;              // the beginning of a response
   std::vector<uint64_t> sent_at;  // ring of `depth` start times
   size_t oldest = 0;
 };
@@ -64,7 +64,8 @@ class Histogram {
     uint64_t seen = 0;
     for (size_t i = 0; i < counts_.size(); i++) {
       seen += counts_[i];
-      if (seen > rank) return static_cast<double>(1ull << (i / 64)) * (1.0 + static_cast<double>(i % 64) / 64.0);
+      if (seen > rank)
+        return static_cast<double>(1ull << (i / 64)) * (1.0 + static_cast<double>(i % 64) / 64.0);
     }
     return 0;
   }
@@ -77,7 +78,8 @@ class Histogram {
 uint64_t nanoseconds() {
   timespec time{};
   clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000ull + static_cast<uint64_t>(time.tv_nsec);
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000ull +
+         static_cast<uint64_t>(time.tv_nsec);
 }
 
 [[noreturn]] void die(const char* what) {
@@ -101,10 +103,12 @@ class Pattern {
     size_t end = input.find("\r\n\r\n");
     if (end == std::string_view::npos) return false;
     std::string head(input.substr(0, end));
-    std::transform(head.begin(), head.end(), head.begin(), [](char c) { return static_cast<char>(std::tolower(c)); });
+    std::transform(head.begin(), head.end(), head.begin(),
+                   [](char c) { return static_cast<char>(std::tolower(c)); });
     size_t at = head.find("\r\ncontent-length:");
     if (at == std::string::npos || head.compare(0, 12, "http/1.1 200") != 0) {
-      std::fprintf(stderr, "blast: not a 200 with Content-Length:\n%.*s\n", static_cast<int>(end), input.data());
+      std::fprintf(stderr, "blast: not a 200 with Content-Length:\n%.*s\n", static_cast<int>(end),
+                   input.data());
       std::exit(2);
     }
     size_t total = end + 4 + std::strtoul(head.c_str() + at + 17, nullptr, 10);
@@ -130,9 +134,10 @@ class Pattern {
 class Blast {
  public:
   explicit Blast(Options options) : options_(std::move(options)) {
-    request_ = (options_.body_bytes > 0 ? "POST " : "GET ") + options_.path + " HTTP/1.1\r\nHost: " + options_.host + "\r\n" +
-               options_.headers;
-    if (options_.body_bytes > 0) request_ += "Content-Length: " + std::to_string(options_.body_bytes) + "\r\n";
+    request_ = (options_.body_bytes > 0 ? "POST " : "GET ") + options_.path +
+               " HTTP/1.1\r\nHost: " + options_.host + "\r\n" + options_.headers;
+    if (options_.body_bytes > 0)
+      request_ += "Content-Length: " + std::to_string(options_.body_bytes) + "\r\n";
     request_ += "\r\n" + std::string(options_.body_bytes, 'x');
     for (int i = 0; i < options_.depth; i++) burst_ += request_;
   }
@@ -143,19 +148,25 @@ class Blast {
     for (Connection& connection : connections_) open(connection);
     uint64_t start = nanoseconds();
     uint64_t end = start + static_cast<uint64_t>(options_.seconds * 1e9);
-    for (Connection& connection : connections_) send_requests(connection, static_cast<size_t>(options_.depth), start);
+    for (Connection& connection : connections_)
+      send_requests(connection, static_cast<size_t>(options_.depth), start);
     std::array<epoll_event, 256> events;
     uint64_t now = start;
     while (now < end) {
       int count = epoll_wait(poll_, events.data(), static_cast<int>(events.size()), 100);
       now = nanoseconds();
-      for (int i = 0; i < count; i++) on_event(connections_[events[static_cast<size_t>(i)].data.u32], events[static_cast<size_t>(i)].events, now);
+      for (int i = 0; i < count; i++)
+        on_event(connections_[events[static_cast<size_t>(i)].data.u32],
+                 events[static_cast<size_t>(i)].events, now);
     }
     double elapsed = static_cast<double>(now - start) / 1e9;
-    std::printf("{\"requests\":%llu,\"wrong\":%llu,\"broken\":%llu,\"seconds\":%.3f,\"rps\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f}\n",
-                static_cast<unsigned long long>(responses_), static_cast<unsigned long long>(wrong_),
-                static_cast<unsigned long long>(broken_), elapsed, static_cast<double>(responses_) / elapsed,
-                latency_.quantile(0.50), latency_.quantile(0.99));
+    std::printf(
+        "{\"requests\":%llu,\"wrong\":%llu,\"broken\":%llu,\"seconds\":%.3f,\"rps\":%.0f,\"p50_"
+        "us\":%.0f,\"p99_us\":%.0f}\n",
+        static_cast<unsigned long long>(responses_), static_cast<unsigned long long>(wrong_),
+        static_cast<unsigned long long>(broken_), elapsed,
+        static_cast<double>(responses_) / elapsed, latency_.quantile(0.50),
+        latency_.quantile(0.99));
     return wrong_ + broken_ == 0 && responses_ > 0 ? 0 : 1;
   }
 
@@ -166,7 +177,8 @@ class Blast {
     address.sin_port = htons(static_cast<uint16_t>(options_.port));
     if (inet_pton(AF_INET, options_.host.c_str(), &address.sin_addr) != 1) die("host");
     connection.fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(connection.fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) die("connect");
+    if (connect(connection.fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
+      die("connect");
     int on = 1;
     setsockopt(connection.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     connection.sent_at.resize(static_cast<size_t>(options_.depth));
@@ -178,7 +190,8 @@ class Blast {
 
   void send_requests(Connection& connection, size_t count, uint64_t now) {
     size_t depth = connection.sent_at.size();
-    for (size_t i = 0; i < count; i++) connection.sent_at[(connection.oldest + depth - count + i) % depth] = now;
+    for (size_t i = 0; i < count; i++)
+      connection.sent_at[(connection.oldest + depth - count + i) % depth] = now;
     connection.unsent += count * request_.size();
     write_some(connection);
   }
@@ -254,14 +267,22 @@ Options read_options(int count, char** words) {
   for (int i = 1; i + 1 < count; i += 2) {
     std::string_view name = words[i];
     const char* value = words[i + 1];
-    if (name == "--host") options.host = value;
-    else if (name == "--port") options.port = std::atoi(value);
-    else if (name == "--connections") options.connections = std::atoi(value);
-    else if (name == "--depth") options.depth = std::atoi(value);
-    else if (name == "--seconds") options.seconds = std::atof(value);
-    else if (name == "--path") options.path = value;
-    else if (name == "--header") options.headers += std::string(value) + "\r\n";
-    else if (name == "--body-bytes") options.body_bytes = static_cast<size_t>(std::atoll(value));
+    if (name == "--host")
+      options.host = value;
+    else if (name == "--port")
+      options.port = std::atoi(value);
+    else if (name == "--connections")
+      options.connections = std::atoi(value);
+    else if (name == "--depth")
+      options.depth = std::atoi(value);
+    else if (name == "--seconds")
+      options.seconds = std::atof(value);
+    else if (name == "--path")
+      options.path = value;
+    else if (name == "--header")
+      options.headers += std::string(value) + "\r\n";
+    else if (name == "--body-bytes")
+      options.body_bytes = static_cast<size_t>(std::atoll(value));
     else {
       std::fprintf(stderr, "blast: unknown option %s\n", words[i]);
       std::exit(2);

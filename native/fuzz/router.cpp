@@ -227,30 +227,14 @@ std::string pattern_from(Input& input) {
   for (int count = input.below(kSegmentsMax) + 1; count > 0; count--) {
     pattern += '/';
     switch (input.below(8)) {
-      case 0:
-        pattern += "**";
-        break;
-      case 1:
-        pattern += "*";
-        break;
-      case 2:
-        pattern += ":n" + std::to_string(names++);
-        break;
-      case 3:
-        pattern += "@x";
-        break;
-      case 4:
-        pattern += "a";
-        break;
-      case 5:
-        pattern += "b";
-        break;
-      case 6:
-        pattern += "*a";
-        break;
-      default:
-        pattern += text_from(input);
-        break;
+      case 0: pattern += "**"; break;
+      case 1: pattern += "*"; break;
+      case 2: pattern += ":n" + std::to_string(names++); break;
+      case 3: pattern += "@x"; break;
+      case 4: pattern += "a"; break;
+      case 5: pattern += "b"; break;
+      case 6: pattern += "*a"; break;
+      default: pattern += text_from(input); break;
     }
   }
   return pattern;

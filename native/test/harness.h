@@ -1,5 +1,5 @@
-// A test harness of one page: TEST registers, EXPECT reports and goes on, main() runs all or those named.
-// No fixtures, no mocks, no time.
+// A test harness of one page: TEST registers, EXPECT reports and goes on, main() runs all or those
+// named. No fixtures, no mocks, no time.
 #pragma once
 
 #include <cstdio>
@@ -28,7 +28,8 @@ struct Registrar {
 inline bool expect(bool ok, const char* expression, const char* file, int line) {
   if (ok) return true;
   failures++;
-  if (failures <= 50) std::printf("  %s:%d: expected %s  %s\n", file, line, expression, context.c_str());
+  if (failures <= 50)
+    std::printf("  %s:%d: expected %s  %s\n", file, line, expression, context.c_str());
   return false;
 }
 
@@ -55,11 +56,12 @@ inline int run_all(int argc, char** argv) {
 
 #define MR_TEST_NAME2(line) test_at_##line
 #define MR_TEST_NAME(line) MR_TEST_NAME2(line)
-#define TEST_AT(title, line)                                                                       \
-  static void MR_TEST_NAME(line)();                                                                \
-  static const ::millrace::test::Registrar MR_TEST_NAME2(line##_r)(title, MR_TEST_NAME(line));            \
+#define TEST_AT(title, line)                                                                   \
+  static void MR_TEST_NAME(line)();                                                            \
+  static const ::millrace::test::Registrar MR_TEST_NAME2(line##_r)(title, MR_TEST_NAME(line)); \
   static void MR_TEST_NAME(line)()
 #define TEST_EXPAND(title, line) TEST_AT(title, line)
 // Each file wraps its tests in an anonymous namespace. The title is a sentence about behaviour.
 #define TEST(title) TEST_EXPAND(title, __LINE__)
-#define EXPECT(expression) ::millrace::test::expect(static_cast<bool>(expression), #expression, __FILE__, __LINE__)
+#define EXPECT(expression) \
+  ::millrace::test::expect(static_cast<bool>(expression), #expression, __FILE__, __LINE__)

@@ -94,8 +94,8 @@ void Loop::poll(Milliseconds at_most) {
   if (!catches_up(completions.empty())) expire();
 }
 
-// After a stall (an inline host whose JS thread was busy) what peers sent in time may still be in the kernel: no
-// deadline is judged before it was read, for a moment at most.
+// After a stall (an inline host whose JS thread was busy) what peers sent in time may still be in
+// the kernel: no deadline is judged before it was read, for a moment at most.
 bool Loop::catches_up(bool nothing_left) {
   if (now_ - polled_at_ > kStall) catch_up_until_ = now_ + kStall;
   polled_at_ = now_;

@@ -1,5 +1,6 @@
 // Event: one record from a loop to JavaScript: 64 fixed bytes, then text, then body.
-// Copied into the lane's ring, so nothing of it points into a read buffer; a large body travels as an owned blob.
+// Copied into the lane's ring, so nothing of it points into a read buffer; a large body travels as
+// an owned blob.
 #pragma once
 
 #include <cstddef>
@@ -22,11 +23,12 @@ constexpr uint16_t kEventBodyIsBlob = 2;  // the body is in `blob`, not behind t
 constexpr uint16_t kEventHead = 4;        // HEAD: the response has no body on the wire
 
 // Layout, in 32-bit words, is what src/native/lane.ts reads (scripts/gen.mjs exports the offsets).
-// Text of a Request, all latin1: method, target, peer address, then "name\0value\n" per header field
-// preceded by one "\n"; names in lower case. So "\nhost\0" finds a field and no value can fake one.
+// Text of a Request, all latin1: method, target, peer address, then "name\0value\n" per header
+// field preceded by one "\n"; names in lower case. So "\nhost\0" finds a field and no value can
+// fake one.
 struct Event {
-  uint32_t size = 0;           // 0: of the whole record in the ring, a multiple of 8
-  uint16_t kind = 0;           // 1
+  uint32_t size = 0;  // 0: of the whole record in the ring, a multiple of 8
+  uint16_t kind = 0;  // 1
   uint16_t flags = 0;
   ExchangeId exchange;         // 2, 3
   uint16_t route = 0;          // 4
@@ -39,18 +41,19 @@ struct Event {
   uint16_t peer_port = 0;      // 9
   uint8_t peer_length = 0;     //    bytes of the peer address text; 0 for a unix socket
   uint8_t param_count = 0;
-  uint32_t queued_at = 0;      // 10: low 32 bits of the loop's clock, ms
-  uint16_t listener = 0;       // 11
-  uint16_t status = 0;         //     Problem: ErrorCode or errno
-  uint64_t blob = 0;           // 12, 13: char* of an owned blob (kEventBodyIsBlob), body_length bytes
-  uint32_t head_a = 0;         // 14: Drained: completed · Request: loop-wide connection index
-  uint32_t head_b = 0;         // 15: Drained: forced
+  uint32_t queued_at = 0;  // 10: low 32 bits of the loop's clock, ms
+  uint16_t listener = 0;   // 11
+  uint16_t status = 0;     //     Problem: ErrorCode or errno
+  uint64_t blob = 0;       // 12, 13: char* of an owned blob (kEventBodyIsBlob), body_length bytes
+  uint32_t head_a = 0;     // 14: Drained: completed · Request: loop-wide connection index
+  uint32_t head_b = 0;     // 15: Drained: forced
 };
 static_assert(sizeof(Event) == 64 && std::is_trivially_copyable_v<Event>);
 static_assert(offsetof(Event, exchange) == 8 && offsetof(Event, target_length) == 20);
 static_assert(offsetof(Event, body_length) == 32 && offsetof(Event, blob) == 48);
 
-// Behind the fixed part come, in this order: param_count ParamSpans (4 bytes each), the text, the inline body.
+// Behind the fixed part come, in this order: param_count ParamSpans (4 bytes each), the text, the
+// inline body.
 [[nodiscard]] inline uint32_t event_text_length(const Event& event) {
   return event.method_length + event.target_length + event.peer_length + event.header_length;
 }

@@ -1,4 +1,5 @@
-// ExchangeId: names one request with its response. A stale id misses safely, because generations differ.
+// ExchangeId: names one request with its response. A stale id misses safely, because generations
+// differ.
 #pragma once
 
 #include <cstdint>

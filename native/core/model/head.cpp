@@ -23,8 +23,7 @@ Method method_of(Bytes name) {
       if (name == "OPTIONS") return Method::Options;
       if (name == "CONNECT") return Method::Connect;
       break;
-    default:
-      break;
+    default: break;
   }
   return Method::Other;
 }

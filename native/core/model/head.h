@@ -1,4 +1,5 @@
-// RequestHead: what a head parser found, as views into the bytes it was given. Shared by HTTP and SCGI.
+// RequestHead: what a head parser found, as views into the bytes it was given. Shared by HTTP and
+// SCGI.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,7 @@ enum class Method : uint8_t { Other, Get, Head, Post, Put, Delete, Patch, Option
 
 struct RequestHead {
   Bytes method;
-  Bytes target;             // as sent: origin, absolute, authority or asterisk form
+  Bytes target;               // as sent: origin, absolute, authority or asterisk form
   uint8_t minor_version = 1;  // HTTP/1.x
   const HeaderField* headers = nullptr;
   uint32_t header_count = 0;

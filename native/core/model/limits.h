@@ -1,4 +1,5 @@
-// Limits: every bound and timeout by name, from limits.def. A plain value; the same for all threads of a server.
+// Limits: every bound and timeout by name, from limits.def. A plain value; the same for all threads
+// of a server.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +8,8 @@
 namespace millrace {
 
 struct Limits {
-#define MR_LIMIT(name, group, public_name, unit, value, floor, ceiling, sentence) int64_t name = value;
+#define MR_LIMIT(name, group, public_name, unit, value, floor, ceiling, sentence) \
+  int64_t name = value;
 #include "core/model/limits.def"
 #undef MR_LIMIT
 };

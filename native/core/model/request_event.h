@@ -18,8 +18,8 @@ struct RequestText {
 
 // Bytes of the record without a body.
 [[nodiscard]] size_t request_event_size(const RequestText& text);
-// Fills fixed part, parameters and text; `event` has request_event_size() bytes. Leaves exchange, flags and body.
-// Returns where an inline body goes.
+// Fills fixed part, parameters and text; `event` has request_event_size() bytes. Leaves exchange,
+// flags and body. Returns where an inline body goes.
 char* fill_request_event(const RequestText& text, Event& event);
 
 }  // namespace millrace

@@ -1,4 +1,5 @@
-// Route: what the router answers with, and what a session needs to know about it. Immutable once serving.
+// Route: what the router answers with, and what a session needs to know about it. Immutable once
+// serving.
 #pragma once
 
 #include <array>
@@ -23,7 +24,8 @@ enum class RouteKind : uint8_t {
 enum class BodyMode : uint8_t {
   None,    // a request with a body is refused with 413
   Buffer,  // the handler is called when the body is complete
-  Sized,   // like Buffer, but 411 without a Content-Length (chunked, or a POST, PUT or PATCH without length)
+  Sized,  // like Buffer, but 411 without a Content-Length (chunked, or a POST, PUT or PATCH without
+          // length)
 };
 
 struct Route {
@@ -32,9 +34,9 @@ struct Route {
   uint16_t id = 0;              // number known to JavaScript
   uint16_t status = 200;        // Static
   int64_t body_bytes_max = -1;  // -1: the server's limit
-  std::string headers;          // Static: "Name: value\r\n" lines; MethodNotAllowed, Options: the Allow line;
-                                // Handler: lines added to its answer (Allow, of a 405 of the user's)
-  std::string content;          // Static: the body
+  std::string headers;  // Static: "Name: value\r\n" lines; MethodNotAllowed, Options: the Allow
+                        // line; Handler: lines added to its answer (Allow, of a 405 of the user's)
+  std::string content;  // Static: the body
 };
 
 // Answered on the loop, without JavaScript.

@@ -26,7 +26,8 @@ constexpr size_t kStatsCount = kMetricCount + static_cast<size_t>(ErrorCode::Cou
 // Adds the counters to `sums` (kStatsCount of them), in table order, refusals last.
 inline void add_stats(const Stats& stats, double* sums) {
   size_t i = 0;
-#define MR_METRIC(name, public_name, kind, sentence) sums[i++] += static_cast<double>(stats.name.get());
+#define MR_METRIC(name, public_name, kind, sentence) \
+  sums[i++] += static_cast<double>(stats.name.get());
 #include "core/model/metrics.def"
 #undef MR_METRIC
   for (const Counter& refusal : stats.refusals) sums[i++] += static_cast<double>(refusal.get());

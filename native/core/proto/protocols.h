@@ -1,4 +1,5 @@
-// The table of protocols: name → how to make a session. A new protocol is a row here and a folder beside http1.
+// The table of protocols: name → how to make a session. A new protocol is a row here and a folder
+// beside http1.
 #pragma once
 
 #include <memory>

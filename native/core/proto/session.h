@@ -1,5 +1,6 @@
 // Session: protocol state of one connection. Sink: all that a session may do to the outside.
-// Pure: no socket, no clock, no thread. Time arrives as now() of the sink, which the loop fixes per turn.
+// Pure: no socket, no clock, no thread. Time arrives as now() of the sink, which the loop fixes per
+// turn.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +20,14 @@
 namespace millrace {
 
 // Why a connection ends; the ten causes of the log come from it.
-enum class CloseCause : uint8_t { CloseCalled, ClosedByClient, ConnectionLost, TimedOut, ProtocolViolated, Drained };
+enum class CloseCause : uint8_t {
+  CloseCalled,
+  ClosedByClient,
+  ConnectionLost,
+  TimedOut,
+  ProtocolViolated,
+  Drained
+};
 
 // Bodies up to this size travel inside the event, larger ones as blobs.
 constexpr size_t kInlineBodyMax = 16 * 1024;
@@ -27,21 +35,23 @@ constexpr size_t kInlineBodyMax = 16 * 1024;
 class Sink {
  public:
   // --- exchanges and events ---
-  // False: the lane is full or too many requests are in flight. Stop consuming; receive() is called again later.
+  // False: the lane is full or too many requests are in flight. Stop consuming; receive() is called
+  // again later.
   [[nodiscard]] virtual bool can_open_exchange() = 0;
   [[nodiscard]] virtual ExchangeId open_exchange() = 0;  // only after can_open_exchange()
-  // The exchange is complete (`delivered`: its answer is written) or given up; its id is dead from here on.
+  // The exchange is complete (`delivered`: its answer is written) or given up; its id is dead from
+  // here on.
   virtual void close_exchange(ExchangeId id, bool delivered) = 0;
-  // Room for one event of `size` bytes (fixed part included) in the lane of `id`; never null right after
-  // can_open_exchange() for a head within its limits and an inline body.
+  // Room for one event of `size` bytes (fixed part included) in the lane of `id`; never null right
+  // after can_open_exchange() for a head within its limits and an inline body.
   [[nodiscard]] virtual Event* begin_event(ExchangeId id, size_t size) = 0;
   virtual void end_event(Event* event) = 0;
   // An event without content (Aborted, PeerClosed). Never lost: kept until the lane has room.
   virtual void notify(ExchangeId id, EventKind kind) = 0;
 
   // --- bytes out ---
-  virtual void write(Bytes bytes) = 0;      // copied
-  virtual void write_blob(Blob blob) = 0;   // moved
+  virtual void write(Bytes bytes) = 0;         // copied
+  virtual void write_blob(Blob blob) = 0;      // moved
   virtual void write_static(Bytes bytes) = 0;  // must outlive the server's loops (route table)
   [[nodiscard]] virtual size_t buffered() const = 0;  // bytes not yet with the kernel
 
@@ -50,7 +60,8 @@ class Sink {
   virtual void set_deadline(Milliseconds at) = 0;
   virtual void pause() = 0;   // stop reading the socket
   virtual void resume() = 0;  // read again; receive() is called soon, also without new bytes
-  // After what is written has left: half-close, then read and drop for at most timeouts.linger, then close.
+  // After what is written has left: half-close, then read and drop for at most timeouts.linger,
+  // then close.
   virtual void finish(CloseCause cause) = 0;
   virtual void abort(CloseCause cause) = 0;  // reset, dropping what is not written
 
@@ -63,7 +74,8 @@ class Sink {
   [[nodiscard]] virtual uint16_t listener() const = 0;
   [[nodiscard]] virtual uint32_t connection_index() const = 0;
   [[nodiscard]] virtual HeaderField* field_scratch() = 0;  // limits().header_count_max entries
-  virtual void match_route(Method method, Bytes name, Bytes target, RouteMatch& match, uint32_t& path_length) = 0;
+  virtual void match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
+                           uint32_t& path_length) = 0;
   virtual void count_refusal(ErrorCode code) = 0;
   virtual void count_response(uint16_t status) = 0;
   virtual void count_idle_timeout() = 0;
@@ -76,14 +88,17 @@ class Sink {
 class Session {
  public:
   virtual ~Session() = default;
-  // Offers everything unread. Returns how many bytes are finished with; the rest comes again, longer.
+  // Offers everything unread. Returns how many bytes are finished with; the rest comes again,
+  // longer.
   [[nodiscard]] virtual size_t receive(MutableBytes unread, Sink& sink) = 0;
-  // `command` is followed by its header lines and body in memory; a blob's ownership passes to the session.
+  // `command` is followed by its header lines and body in memory; a blob's ownership passes to the
+  // session.
   virtual void command(const Command& command, Sink& sink) = 0;
   virtual void peer_closed(Sink& sink) = 0;
   virtual void deadline(Sink& sink) = 0;
-  virtual void flushed(Sink& sink) = 0;   // everything written has left
-  virtual void drain(Sink& sink) = 0;     // the server is closing: end when idle, else after the last answer
+  virtual void flushed(Sink& sink) = 0;  // everything written has left
+  virtual void drain(
+      Sink& sink) = 0;  // the server is closing: end when idle, else after the last answer
   // The connection is gone: give up every exchange. No sink call but close_exchange() is legal.
   virtual void gone(Sink& sink) = 0;
 };

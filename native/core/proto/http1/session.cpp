@@ -194,8 +194,7 @@ void Http1Session::answer_natively(const Route& route, Answer answer, Sink& sink
       response.status = 204;
       response.body = {};
       break;
-    default:
-      break;
+    default: break;
   }
   Answer& pushed = answers_.push(std::move(answer));
   bool close = pushed.close || (sink.draining() && answers_.size() == 1);
@@ -369,8 +368,7 @@ void Http1Session::deadline(Sink& sink) {
     case Owed::Body:
       refuse(ErrorCode::ReceiveTimeout, sink, CloseCause::TimedOut);
       return arm(sink);
-    default:
-      break;
+    default: break;
   }
   if (sink.buffered() > 0) {
     // Not idle yet: the peer is still taking the last answer, at the pace that timeouts.write
