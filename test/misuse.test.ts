@@ -1,5 +1,5 @@
-// What goes wrong in applications: each mistake harms its own exchange only, is said with a code, and
-// is never silent.
+// What goes wrong in applications: each mistake harms its own exchange only, is said with a code,
+// and is never silent.
 import { afterEach, beforeEach, expect, it } from "vitest";
 import {
   MillraceError,
@@ -56,7 +56,7 @@ onEachHost(({ loops, start }) => {
     return { status, body, client };
   }
 
-  it("throws at a second answer and at changes after the first, which stays as it was", async () => {
+  it("throws at a second answer and at changes after the first, which stays", async () => {
     const codes: string[] = [];
     const { status, body, client } = await once((_req, res) => {
       res.header("x-a", "1").end("first");
@@ -128,7 +128,7 @@ onEachHost(({ loops, start }) => {
     expect(warnings).toEqual([]);
   });
 
-  it("answers 500 with a warning when a handler throws or rejects, whatever it throws", async () => {
+  it("answers 500 and warns when a handler throws or rejects, whatever it is", async () => {
     for (const thrown of [new Error("boom"), "a string", undefined, null, { status: 404 }]) {
       const first = await once(() => {
         throw thrown;
@@ -176,7 +176,7 @@ onEachHost(({ loops, start }) => {
     expect(warnings).toEqual([]);
   });
 
-  it("refuses headers, statuses and bodies that cannot be sent, and sends what follows", async () => {
+  it("refuses what cannot be sent, and sends what follows", async () => {
     const wrong = (value: unknown): never => value as never;
     const attempts: readonly (readonly [code: string, attempt: (res: Res) => unknown])[] = [
       ["INVALID_HEADER", (res) => res.header("x", "a\r\nSet-Cookie: b=1")],
@@ -271,7 +271,7 @@ onEachHost(({ loops, start }) => {
     expect(req.aborted).toBe(false);
   });
 
-  it("refuses options with the option's name, the value and what is allowed, and starts nothing", async () => {
+  it("refuses options with their name, the value and what is allowed", async () => {
     const handler: RawHandler = (_req, res) => void res.end();
     const refused: readonly (readonly [options: unknown, words: RegExp])[] = [
       [{ handler, port: 70_000 }, /port must be an integer from 0 to 65535, got 70000/],

@@ -1,5 +1,5 @@
-// Servers in worker threads, and every way in which a thread or process ends while they are busy: the
-// exit code is the expected one, never a signal, nothing hangs, and the port is free afterwards.
+// Servers in worker threads, and every way in which a thread or process ends while they are busy:
+// the exit code is the expected one, never a signal; nothing hangs, and the port is free again.
 import { describe, it } from "vitest";
 import { runScenario, SCENARIOS } from "./support/scenarios.ts";
 

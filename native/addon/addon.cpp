@@ -237,7 +237,13 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   auto* host =
       new Host(environment, number, std::move(server), batch, info[2].As<Napi::Function>());
   environment.add_host(number, host);
-  host->start();
+  int error = host->start();
+  if (error != 0) {
+    host->release();
+    failure.status = Status::failed(-error, "uv_poll_init");
+    throw_failure(env, failure);
+    return env.Undefined();
+  }
   result.Set("server", number);
   return result;
 }

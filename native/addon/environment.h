@@ -1,5 +1,5 @@
-// Environment: what one Node environment (main thread or worker) holds: its servers and the lanes by number.
-// Owned by: JS thread of the environment.
+// Environment: what one Node environment (main thread or worker) holds: its servers and the lanes
+// by number. Owned by: JS thread of the environment.
 #pragma once
 
 #include <napi.h>

@@ -50,16 +50,16 @@ void Host::add_doorbell(Bridge& bridge) {
   bridge.set_doorbell(doorbell);
 }
 
-void Host::start() {
+int Host::start() {
   // Registered after the thread-safe functions: hooks run last in, first out, so the threads are
   // joined while the functions they ring still exist.
   napi_add_async_cleanup_hook(env_, &Host::on_environment_end, this, &hook_);
   server_->start();
-  if (!server_->is_inline()) return;
+  if (!server_->is_inline()) return 0;
   inline_host_ = std::make_unique<InlineHost>();
-  open_handles_ += InlineHost::kHandles;
   int error = inline_host_->start(*this, *bridges_[0], server_->loop(0));
-  MR_CHECK(error == 0);
+  open_handles_ += inline_host_->handles();
+  return error;
 }
 
 void Host::on_ring(napi_env env, napi_value, void* context, void*) {

@@ -26,7 +26,8 @@ class Host final {
   Host(const Host&) = delete;
   Host& operator=(const Host&) = delete;
 
-  void start();
+  // On failure, which release() must follow, libuv's error.
+  [[nodiscard]] int start();
   // Stops the server and lets everything go; safe inside a dispatch.
   void release();
   void control(CommandKind kind, uint32_t wait_ms);

@@ -1,5 +1,7 @@
 #include "addon/inline_host.h"
 
+#include <memory>
+
 #include "addon/host.h"
 
 namespace millrace::addon {
@@ -8,13 +10,14 @@ int InlineHost::start(Host& host, Bridge& bridge, Loop& loop) {
   host_ = &host;
   bridge_ = &bridge;
   loop_ = &loop;
-  poll_ = new uv_poll_t();
   timer_ = new uv_timer_t();
   uv_timer_init(host.uv(), timer_);
   timer_->data = this;
   uv_unref(reinterpret_cast<uv_handle_t*>(timer_));
-  int error = uv_poll_init(host.uv(), poll_, loop.poller().descriptor());
+  auto poll = std::make_unique<uv_poll_t>();
+  int error = uv_poll_init(host.uv(), poll.get(), loop.poller().descriptor());
   if (error != 0) return error;
+  poll_ = poll.release();
   poll_->data = this;
   error = uv_poll_start(poll_, UV_READABLE, &InlineHost::on_readable);
   if (error == 0) work(Events::WakeUs);
@@ -61,13 +64,15 @@ void InlineHost::ref(bool alive) {
 
 void InlineHost::close() {
   closed_ = true;
-  poll_->data = host_;
+  if (poll_ != nullptr) {
+    poll_->data = host_;
+    uv_close(reinterpret_cast<uv_handle_t*>(poll_), [](uv_handle_t* handle) {
+      auto* host = static_cast<Host*>(handle->data);
+      delete reinterpret_cast<uv_poll_t*>(handle);
+      host->handle_closed();
+    });
+  }
   timer_->data = host_;
-  uv_close(reinterpret_cast<uv_handle_t*>(poll_), [](uv_handle_t* handle) {
-    auto* host = static_cast<Host*>(handle->data);
-    delete reinterpret_cast<uv_poll_t*>(handle);
-    host->handle_closed();
-  });
   uv_close(reinterpret_cast<uv_handle_t*>(timer_), [](uv_handle_t* handle) {
     auto* host = static_cast<Host*>(handle->data);
     delete reinterpret_cast<uv_timer_t*>(handle);

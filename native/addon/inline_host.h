@@ -11,16 +11,15 @@ namespace millrace::addon {
 
 class InlineHost final {
  public:
-  static constexpr uint32_t kHandles = 2;
-
-  // On failure the handles are not started and nothing will run; libuv's error is returned.
+  // On failure nothing will run and libuv's error is returned; close() is due all the same.
   [[nodiscard]] int start(Host& host, Bridge& bridge, Loop& loop);
   // Takes commands, writes, sets the timer. Nobody rings for the events that come of it: unless the
   // caller drains them itself, the timer does.
   enum class Events : uint8_t { AreDrained, WakeUs };
   void work(Events events);
+  [[nodiscard]] uint32_t handles() const { return poll_ == nullptr ? 1 : 2; }
   void ref(bool alive);
-  void close();  // host.handle_closed() follows, kHandles times
+  void close();  // host.handle_closed() follows, handles() times
 
  private:
   static void on_readable(uv_poll_t* handle, int status, int events);

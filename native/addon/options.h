@@ -1,4 +1,5 @@
-// Plain JS objects → ServerOptions. TypeScript has validated them; nonsense here is our bug and is refused anyway.
+// Plain JS objects → ServerOptions. TypeScript has validated them; nonsense here is our bug and is
+// refused anyway.
 #pragma once
 
 #include <napi.h>
@@ -7,7 +8,8 @@
 
 namespace millrace::addon {
 
-// False with a JavaScript exception pending when something is not as src/native/binding.ts declares it.
+// False with a JavaScript exception pending when something is not as src/native/binding.ts declares
+// it.
 [[nodiscard]] bool read_options(const Napi::Object& object, ServerOptions& options);
 
 }  // namespace millrace::addon

@@ -1,6 +1,6 @@
-// Servers in worker threads, and processes that end under load:
-// node workers.mjs SCENARIO LOOPS ROUNDS. Prints "port N". A scenario that ends its process has that
-// exit code; anything that is not as it should be ends it with 1 and says why.
+// Servers in worker threads, and processes that end under load: node workers.mjs SCENARIO LOOPS
+// ROUNDS. Prints "port N". Ends with the scenario's exit code, or with 1 and the reason when
+// something is not as it should be.
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { isMainThread, parentPort, threadId, Worker, workerData } from "node:worker_threads";
@@ -184,7 +184,7 @@ if (isMainThread) {
   parentPort.postMessage("listening");
 }
 
-// The port is shared, so a request may reach the other worker; a server of our own gets it for sure.
+// The port is shared, so a request may reach the other worker; a server of our own gets it.
 async function ownHandler(path) {
   const own = await start(0, workerData.loops);
   ask(own.addresses[0].port, path);

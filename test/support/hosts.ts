@@ -1,5 +1,5 @@
-// Runs a group of tests on the inline host, on one native loop and on two, and sees to it that every
-// server leaves nothing behind: its gauges are zero when it is released, and so is the census.
+// Runs a group of tests on the inline host, on one native loop and on two, and sees to it that
+// every server leaves nothing behind: its gauges are zero at its release, and so is the census.
 import { afterEach, beforeAll, describe, expect } from "vitest";
 import { serve, type ServeOptions, type Server } from "../../src/index.ts";
 import { METRIC_VALUES } from "../../src/metrics.ts";
