@@ -1,5 +1,5 @@
 // CPU time per request of millrace against node:http, interleaved in one run.
-// Servers are child processes that report process.cpuUsage(); native/bench/blast.cpp makes the load.
+// Servers are child processes that report process.cpuUsage(); native/bench/blast.cpp loads them.
 //   node bench/compare.mjs [--rounds 5] [--seconds 2]        (npm run bench)
 import { execFile, fork } from "node:child_process";
 import { cpus } from "node:os";

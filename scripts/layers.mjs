@@ -40,7 +40,7 @@ export const fences = [
   },
   { headers: /^picohttpparser\.h$/, folders: ["core/proto/http1"] },
   { headers: /^atomic$/, folders: ["core/base", "core/lane", "core/server", "bench", "test"] },
-  { headers: /^thread$/, folders: ["core/server", "bench", "test"] },
+  { headers: /^(thread|pthread\.h)$/, folders: ["core/base", "core/server", "bench", "test"] },
   { headers: /^(mutex|shared_mutex|condition_variable)$/, folders: ["core/lane", "core/server"] },
   { headers: /^(time\.h|ctime|chrono)$/, folders: ["core/poll", "bench", "test"] },
   {

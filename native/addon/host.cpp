@@ -54,8 +54,7 @@ int Host::start() {
   // Registered after the thread-safe functions: hooks run last in, first out, so the threads are
   // joined while the functions they ring still exist.
   napi_add_async_cleanup_hook(env_, &Host::on_environment_end, this, &hook_);
-  server_->start();
-  if (!server_->is_inline()) return 0;
+  if (!server_->is_inline()) return -server_->start().error();
   inline_host_ = std::make_unique<InlineHost>();
   int error = inline_host_->start(*this, *bridges_[0], server_->loop(0));
   open_handles_ += inline_host_->handles();

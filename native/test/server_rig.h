@@ -169,7 +169,7 @@ class Running final {
     for (size_t i = 0; i < server_->loop_count(); i++) {
       answerers_.push_back(std::make_unique<Answerer>(server_->loop(i).lane()));
     }
-    server_->start();
+    EXPECT(server_->start().is_ok());
   }
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;

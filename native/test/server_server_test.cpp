@@ -136,7 +136,7 @@ TEST("an inline server runs on its caller's thread") {
   OpenFailure failure;
   std::unique_ptr<Server> server = Server::open(std::move(options), failure);
   EXPECT(server != nullptr && server->loop_count() == 1);
-  server->start();
+  EXPECT(server->start().is_ok());
   uint16_t port = server->addresses()[0].port;
   std::atomic<bool> done{false};
   std::string answer;

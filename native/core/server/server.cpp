@@ -74,8 +74,8 @@ bool Server::make_loops(OpenFailure& failure) {
   return true;
 }
 
-void Server::start() {
-  if (options_.is_inline) return;
+Status Server::start() {
+  if (options_.is_inline) return Status::ok();
   // Signals are the application's: ours are delivered to its threads. Not those that a thread
   // raises by a fault of its own: blocked, they would end the process past any handler that reports
   // crashes.
@@ -85,10 +85,23 @@ void Server::start() {
   for (int fault : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP})
     sigdelset(&blocked, fault);
   pthread_sigmask(SIG_SETMASK, &blocked, &before);
-  for (size_t i = 0; i < loops_.size(); i++) {
-    threads_.emplace_back([this, i] { run(*loops_[i], i); });
+  threads_.reserve(loops_.size());
+  int error = 0;
+  for (size_t i = 0; i < loops_.size() && error == 0; i++) {
+    threads_.push_back({this, i, {}});
+    error = pthread_create(&threads_[i].id, nullptr, &Server::enter, &threads_[i]);
+    if (error != 0) threads_.pop_back();
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error == 0) return Status::ok();
+  stop();
+  return Status::failed(error, "pthread_create");
+}
+
+void* Server::enter(void* thread) {
+  auto& self = *static_cast<Thread*>(thread);
+  self.server->run(*self.server->loops_[self.index], self.index);
+  return nullptr;
 }
 
 void Server::run(Loop& loop, size_t index) {
@@ -103,7 +116,7 @@ void Server::run(Loop& loop, size_t index) {
 void Server::stop() {
   stopping_.store(true, std::memory_order_release);
   for (size_t i = 0; i < threads_.size(); i++) loops_[i]->poller().wake();
-  for (std::thread& thread : threads_) thread.join();
+  for (Thread& thread : threads_) pthread_join(thread.id, nullptr);
   threads_.clear();
   shares_.clear();
   RoleScope role(loop_thread);  // nobody else plays it any more

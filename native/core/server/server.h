@@ -2,10 +2,11 @@
 // makes threads. Any thread may read stats(); everything else belongs to the thread that opened it.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "core/loop/loop.h"
@@ -37,7 +38,8 @@ class Server final {
   [[nodiscard]] const std::vector<Address>& addresses() const { return addresses_; }
 
   // After the lanes' bells have been given their wake functions.
-  void start();
+  // When the system refuses a thread, those that run are joined again.
+  [[nodiscard]] Status start();
   // Cuts everything and joins the threads. Afterwards no thread of ours runs and no bell is rung.
   // Idempotent.
   void stop();
@@ -48,6 +50,13 @@ class Server final {
   [[nodiscard]] bool build_router(OpenFailure& failure);
   [[nodiscard]] bool bind(OpenFailure& failure);
   [[nodiscard]] bool make_loops(OpenFailure& failure);
+  // Not std::thread: without exceptions it ends the process when the system refuses one.
+  struct Thread {
+    Server* server;
+    size_t index;
+    pthread_t id;
+  };
+  static void* enter(void* thread);
   void run(Loop& loop, size_t index);
 
   ServerOptions options_;
@@ -55,7 +64,7 @@ class Server final {
   std::vector<ListenerShare> shares_;
   std::vector<Address> addresses_;
   std::vector<std::unique_ptr<Loop>> loops_;
-  std::vector<std::thread> threads_;
+  std::vector<Thread> threads_;  // never grows once one of them runs
   std::atomic<bool> stopping_{false};
 };
 
