@@ -239,8 +239,9 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   environment.add_host(number, host);
   int error = host->start();
   if (error != 0) {
+    bool is_inline = host->server().is_inline();
     host->release();
-    failure.status = Status::failed(-error, "uv_poll_init");
+    failure.status = Status::failed(-error, is_inline ? "uv_poll_init" : "pthread_create");
     throw_failure(env, failure);
     return env.Undefined();
   }
