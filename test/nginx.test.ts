@@ -156,7 +156,8 @@ describe.skipIf(process.env["MILLRACE_SKIP_NGINX"] && nginxPath === undefined)("
         const { metrics } = server;
         expect(metrics.requests).toBe(total);
         expect(metrics.responses["2xx"]).toBe(total);
-        expect(metrics.counters["accepted"]).toBeLessThan(total / 100); // they are kept alive
+        // They are kept alive: nginx needs one for each of its clients, and a few more.
+        expect(metrics.counters["accepted"]).toBeLessThan(Math.max(total / 100, 2 * 32));
       },
       60_000,
     );

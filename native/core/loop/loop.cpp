@@ -92,6 +92,7 @@ void Loop::poll(Milliseconds at_most) {
   stats_.turns.increment();
   for (const Completion& completion : completions) handle(completion);
   if (!catches_up(completions.empty())) expire();
+  stats_.deadlines.add(static_cast<int64_t>(timers_.armed()) - stats_.deadlines.get());
 }
 
 // After a stall (an inline host whose JS thread was busy) what peers sent in time may still be in
@@ -233,7 +234,6 @@ void Loop::expire() {
   for (uint32_t index : expired_) {
     if (connections_[index] != nullptr) connections_[index]->on_deadline();
   }
-  stats_.deadlines.add(static_cast<int64_t>(timers_.armed()) - stats_.deadlines.get());
   if (accept_retry_ != kNever && accept_retry_ <= now_) {
     accept_retry_ = kNever;
     gate_accepting();
