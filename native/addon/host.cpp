@@ -3,11 +3,6 @@
 #include "addon/environment.h"
 
 namespace millrace::addon {
-namespace {
-
-constexpr uint32_t kBatchesPerEntry = 8;
-
-}  // namespace
 
 Host::Host(Environment& environment, uint32_t number, std::unique_ptr<Server> server,
            Napi::Uint8Array batch, Napi::Function dispatch)
@@ -73,11 +68,7 @@ void Host::drain(Bridge& bridge, Entry entry) {
   if (released_) return;
   depth_++;
   Napi::HandleScope scope(env_);
-  for (uint32_t batches = 0;; batches++) {
-    if (batches == kBatchesPerEntry && entry == Entry::Nested) {
-      bridge.ring_doorbell();  // other work of the event loop gets its turn
-      break;
-    }
+  for (;;) {
     text_.clear();
     uint32_t count = bridge.gather(batch_bytes_, text_);
     if (count == 0) {
@@ -94,6 +85,10 @@ void Host::drain(Bridge& bridge, Entry entry) {
       inline_host_->work(InlineHost::Events::AreDrained);
     } else {
       bridge.flush();
+      if (bridge.has_events()) {
+        bridge.ring_doorbell();  // ticks, microtasks and other callbacks come before the next batch
+        break;
+      }
     }
   }
   depth_--;

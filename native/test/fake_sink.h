@@ -154,6 +154,7 @@ class FakeSink final : public Sink {
                    uint32_t& path_length) override {
     router_.match(method, name, target, match, path_length);
   }
+  void count_request(const Route&) override {}
   void count_refusal(ErrorCode code) override { refusals.push_back(code); }
   void count_response(uint16_t) override {}
   void count_idle_timeout() override {}

@@ -152,6 +152,26 @@ TEST("beyond in_flight_max requests wait, one below does not") {
   rig.respond(taken[0].id, "one");
 }
 
+TEST("what needs no exchange is answered while none can be opened") {
+  Limits limits;
+  limits.in_flight_max = 1;
+  Rig rig(limits);
+  rig.connect(get("/1"));
+  Taken first = rig.take_one();
+  SimPeer waiting = rig.connect(get("/2"));
+  SimPeer fixed = rig.connect(get("/static"));
+  SimPeer broken = rig.connect("GET /a\r\n\r\n");
+  rig.turn();
+  EXPECT(rig.sim().read(fixed).ends_with("fixed"));
+  EXPECT(rig.sim().read(broken).starts_with("HTTP/1.1 400 "));
+  EXPECT(rig.sim().read(waiting).empty());
+  EXPECT(rig.stats().requests.get() == 2);
+  rig.respond(first.id, "");
+  Taken second = rig.take_one();
+  EXPECT(second.target == "/2");
+  rig.respond(second.id, "");
+}
+
 TEST("a connection that pipelines does not keep the others out when exchanges are scarce") {
   Limits limits;
   limits.in_flight_max = 1;

@@ -341,9 +341,12 @@ HeaderField* Connection::field_scratch() { return loop_.field_scratch(); }
 
 void Connection::match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
                              uint32_t& path_length) {
-  loop_.stats().requests.increment();
   loop_.router().match(method, name, target, match, path_length);
-  if (is_native(*match.route)) loop_.stats().native_responses.increment();
+}
+
+void Connection::count_request(const Route& route) {
+  loop_.stats().requests.increment();
+  if (is_native(route)) loop_.stats().native_responses.increment();
 }
 
 void Connection::count_refusal(ErrorCode code) {

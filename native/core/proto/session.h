@@ -76,6 +76,7 @@ class Sink {
   [[nodiscard]] virtual HeaderField* field_scratch() = 0;  // limits().header_count_max entries
   virtual void match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
                            uint32_t& path_length) = 0;
+  virtual void count_request(const Route& route) = 0;
   virtual void count_refusal(ErrorCode code) = 0;
   virtual void count_response(uint16_t status) = 0;
   virtual void count_idle_timeout() = 0;

@@ -54,7 +54,9 @@ bool is_absolute_form(Bytes target) {
     if (!is_alpha(c) && !is_digit(c) && c != '+' && c != '-' && c != '.') return false;
   }
   const Bytes rest = target.substr(colon);
-  return rest.size() > 3 && rest.starts_with("://") && rest[3] != '/' && rest[3] != '?';
+  if (rest.size() < 4 || !rest.starts_with("://") || rest[3] == '/' || rest[3] == '?') return false;
+  // RFC 9110 4.2.4: user information in a target is refused.
+  return rest.substr(3, rest.find_first_of("/?", 3) - 3).find('@') == Bytes::npos;
 }
 
 // host ":" port, for CONNECT only; RFC 9112 3.2.3.

@@ -70,10 +70,6 @@ bool Http1Session::step_head(MutableBytes unread, size_t& consumed, Sink& sink) 
     sink.pause();
     return false;
   }
-  if (!sink.can_open_exchange()) {
-    held_back_ = true;
-    return false;
-  }
   if (offered_ == 0) waiting_since_ = sink.now();
   is_head_ = false;
   RequestHead head;
@@ -91,14 +87,12 @@ bool Http1Session::step_head(MutableBytes unread, size_t& consumed, Sink& sink) 
     refuse(error, sink);
     return false;
   }
-  size_t head_size = static_cast<size_t>(parsed);
-  consumed += head_size;
-  return begin_request(head, input.substr(head_size), consumed, sink);
+  Bytes rest = input.substr(static_cast<size_t>(parsed));
+  return begin_request(head, input.size() - rest.size(), rest, consumed, sink);
 }
 
-bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& consumed,
-                                 Sink& sink) {
-  requests_++;
+bool Http1Session::begin_request(const RequestHead& head, size_t head_size, Bytes rest,
+                                 size_t& consumed, Sink& sink) {
   Method method = method_of(head.method);
   is_head_ = method == Method::Head;
   RequestRules rules;
@@ -111,6 +105,16 @@ bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& co
   uint32_t path_length = 0;
   sink.match_route(method, head.method, head.target, match, path_length);
   const Route& route = *match.route;
+  bool is_here = !rules.chunked && rules.length <= rest.size();
+  if (!is_native(route) && is_here && !sink.can_open_exchange()) {
+    // Only what JavaScript has to answer waits for it; this head is parsed again when there is
+    // room.
+    held_back_ = true;
+    return false;
+  }
+  consumed += head_size;
+  requests_++;
+  sink.count_request(route);
 
   auto connection_max = static_cast<uint32_t>(sink.limits().requests_per_connection_max);
   Answer answer;
@@ -144,7 +148,7 @@ bool Http1Session::begin_request(const RequestHead& head, Bytes rest, size_t& co
     answer_natively(route, std::move(answer), sink);
     return true;
   }
-  if (!rules.chunked && rules.length <= rest.size() && !is_native(route)) {
+  if (is_here && !is_native(route)) {
     size_t length = static_cast<size_t>(rules.length);
     hand_over(head, match, path_length, std::move(answer), rest.substr(0, length), sink);
     consumed += length;

@@ -62,7 +62,8 @@ class Http1Session final : public Session {
   bool step_sized(MutableBytes unread, size_t& consumed, Sink& sink);
   bool step_chunked(MutableBytes unread, size_t& consumed, Sink& sink);
   bool step_trailers(MutableBytes unread, size_t& consumed, Sink& sink);
-  bool begin_request(const RequestHead& head, Bytes rest, size_t& consumed, Sink& sink);
+  bool begin_request(const RequestHead& head, size_t head_size, Bytes rest, size_t& consumed,
+                     Sink& sink);
   bool begin_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
                   Answer answer, const RequestRules& rules, bool body_is_here, Sink& sink);
   bool body_complete(Sink& sink);
