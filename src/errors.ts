@@ -66,13 +66,18 @@ export function sentenceOf(code: string): string {
 /**
  * The 4xx status of an error that one of our readers made (a MillraceError, or a SyntaxError marked
  * likewise), else 0. Everything else that escapes a handler is the application's own fault, so a
- * 500.
+ * 500. Never throws, as what is thrown may be a Proxy or have getters.
  */
 export function clientStatusOf(error: unknown): number {
-  if (!(error instanceof Error)) return 0;
-  const { code, status } = error as { readonly code?: unknown; readonly status?: unknown };
-  if (typeof code !== "string" || !BY_CODE.has(code) || typeof status !== "number") return 0;
-  return status >= 400 && status <= 499 ? status : 0;
+  try {
+    if (!(error instanceof Error)) return 0;
+    const { code, status } = error as { readonly code?: unknown; readonly status?: unknown };
+    if (typeof code !== "string" || !BY_CODE.has(code)) return 0;
+    if (typeof status !== "number" || !Number.isInteger(status)) return 0;
+    return status >= 400 && status <= 499 ? status : 0;
+  } catch {
+    return 0;
+  }
 }
 
 /** A wrong value in a message: short, quoted when it is a string, never with its whole content. */

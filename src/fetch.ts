@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import type { Address, Context, Server } from "./api.ts";
 import { parseCookies } from "./cookies.ts";
 import { MillraceError, show } from "./errors.ts";
-import type { HeadersInit } from "./lines.ts";
+import { type HeadersInit, isDecoded } from "./lines.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import type { Service } from "./service.ts";
@@ -12,6 +12,10 @@ import { stackOf, warn } from "./warnings.ts";
 
 /** Most bytes of a Response body that comes as a stream; it is collected before it is sent. */
 export const COLLECT_BYTES_MAX = 67_108_864;
+
+// How long a stream may go on for a peer that has sent its last byte. Nearly always it is gone; what
+// waits for the answer is a client that half-closes.
+const HALF_CLOSED_MS = 1000;
 
 const ID_PREFIX = randomBytes(6).toString("hex");
 let idCount = 0;
@@ -119,7 +123,7 @@ export function sendResponse(
     cancelBody(value);
     return undefined;
   }
-  if (value.bodyUsed) {
+  if (value.bodyUsed || sent.has(value)) {
     const fix = "make a new one per request";
     const message = `the Response of ${req.where} has been read or sent already; ${fix}`;
     throw new MillraceError("ERR_MILLRACE_BODY_USED", message);
@@ -128,26 +132,57 @@ export function sendResponse(
     res.sendStandard(value, undefined);
     return undefined;
   }
-  if (res.isHead && value.headers.has("content-length")) {
+  if (res.isHead && value.headers.has("content-length") && !isDecoded(value)) {
     cancelBody(value);
     res.sendStandard(value, undefined);
     return undefined;
   }
   const source = sourceOf(value);
   if (source !== undefined) {
+    sent.add(value);
     res.sendStandard(value, source);
     return undefined;
   }
   return collectAndSend(req, res, value);
 }
 
+// The peer's leaving ends a read that may never end by itself.
 async function collectAndSend(req: NativeReq, res: NativeRes, response: Response): Promise<void> {
   const reader = (response.body as ReadableStream<unknown>).getReader();
+  const { signal } = req;
+  let timer: NodeJS.Timeout | undefined;
+  let isLeft = false;
+  const leave = (): void => {
+    isLeft = true;
+    cancelReader(reader, signal.reason);
+  };
+  const onAbort = (): void => {
+    if (res.isOpen) timer = setTimeout(leave, HALF_CLOSED_MS);
+    else leave();
+  };
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    const body = await collect(req, res, reader);
+    if (isLeft) throw signal.reason;
+    if (res.isOpen) res.sendStandard(response, body);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+// Gives nothing when the exchange is over meanwhile.
+async function collect(
+  req: NativeReq,
+  res: NativeRes,
+  reader: ReadableStreamDefaultReader<unknown>,
+): Promise<Uint8Array | undefined> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) break;
+    if (done) return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, size);
     let problem: string | undefined;
     if (!(value instanceof Uint8Array)) {
       problem = `has a chunk that is ${show(value)}, not a Uint8Array`;
@@ -157,14 +192,17 @@ async function collectAndSend(req: NativeReq, res: NativeRes, response: Response
       if (size > COLLECT_BYTES_MAX) problem = `is larger than ${COLLECT_BYTES_MAX} bytes`;
     }
     if (problem === undefined && res.isOpen) continue;
-    await reader.cancel(problem);
-    if (problem === undefined) return;
+    cancelReader(reader, problem);
+    if (problem === undefined) return undefined;
     const why = "bodies are collected before they are sent";
     const message = `the body of the Response of ${req.where} ${problem}; ${why}`;
     throw new MillraceError("ERR_MILLRACE_INVALID_BODY", message);
   }
-  if (res.isOpen)
-    res.sendStandard(response, chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, size));
+}
+
+// Not awaited: a source may take forever over it, and what it says concerns nobody any more.
+function cancelReader(reader: ReadableStreamDefaultReader<unknown>, reason: unknown): void {
+  reader.cancel(reason).catch(() => undefined);
 }
 
 function cancelBody(response: Response): void {
@@ -173,6 +211,8 @@ function cancelBody(response: Response): void {
   response.body.cancel().catch(() => undefined);
 }
 
+// Those whose body was sent without being read: they would not tell of it themselves.
+const sent = new WeakSet<Response>();
 let stateSymbol: symbol | null | undefined;
 
 // Where Node keeps what a Response was made from (until private fields hid it), reading that spares

@@ -29,6 +29,24 @@ interface FieldName {
   readonly special: number;
 }
 
+// RFC 9110 7.6.1; Trailer too, as the body is framed anew.
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+const DECODED: ReadonlySet<string> = new Set([
+  "br",
+  "deflate",
+  "gzip",
+  "x-gzip",
+  ...(Number.parseInt(process.versions["undici"] ?? "0", 10) >= 7 ? ["zstd"] : []),
+]);
+
 const NAMES_MAX = 512;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const NOT_IN_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
@@ -91,14 +109,30 @@ export class HeaderLines {
 
   /**
    * Takes over the fields of a standard Response. What only concerns the hop it came from is left
-   * behind.
+   * behind. `isForLength`: no body goes with it, so that its Content-Length is news.
    */
-  takeFrom(headers: Headers): void {
-    for (const [name, value] of headers) {
+  takeFrom(response: Response, isForLength: boolean): void {
+    if (isFetched(response)) {
+      this.#takeFetched(response, isForLength);
+      return;
+    }
+    for (const [name, value] of response.headers) {
       if (name === "transfer-encoding" || name === "keep-alive") continue;
       if (name === "connection" && !/(?:^|,)\s*close\s*(?:,|$)/i.test(value)) continue;
       if (name === "connection") this.flags |= COMMAND_FLAG.close;
       else this.append(name, value);
+    }
+  }
+
+  #takeFetched(response: Response, isForLength: boolean): void {
+    const { headers } = response;
+    const decoded = isDecoded(response);
+    const dropped = (headers.get("connection") ?? "").toLowerCase().split(/[\s,]+/);
+    for (const [name, value] of headers) {
+      if (HOP_BY_HOP.has(name) || dropped.includes(name)) continue;
+      if (name === "content-encoding" && decoded) continue;
+      if (name === "content-length" && (decoded || !isForLength)) continue;
+      this.append(name, value);
     }
   }
 
@@ -155,6 +189,22 @@ export class HeaderLines {
         return false;
     }
   }
+}
+
+/**
+ * Whether it is what fetch() gave, and its body decoded already: Content-Encoding and
+ * Content-Length then tell of bytes that nobody has any more.
+ */
+export function isDecoded(response: Response): boolean {
+  const coding = response.headers.get("content-encoding");
+  if (coding === null || !isFetched(response)) return false;
+  // One that fetch() does not know leaves the whole body as it came.
+  return coding.split(",").every((each) => DECODED.has(each.trim().toLowerCase()));
+}
+
+// The ones that handlers make have no URL and are of type "default".
+function isFetched({ type, url }: Response): boolean {
+  return type === "basic" || type === "cors" || (typeof url === "string" && url !== "");
 }
 
 // Checked once per distinct name; bounded, because a name may come from a peer.

@@ -95,9 +95,33 @@ async function failLater(
   answerFailure(req, res, error, true);
 }
 
+// What is thrown can be made so that looking at it throws. The exchange ends all the same, and the
+// rest of its batch is served.
+function answerFailure(req: NativeReq, res: NativeRes, error: unknown, isKnown: boolean): void {
+  try {
+    answerDefault(req, res, error, isKnown);
+  } catch {
+    answerBare(req, res, isKnown);
+  }
+}
+
+function answerBare(req: NativeReq, res: NativeRes, isKnown: boolean): void {
+  try {
+    if (res.isOpen) {
+      res.reset();
+      res.send(500);
+    }
+    if (isKnown) return;
+    const what = `${req.where}: the handler threw something that cannot be looked at`;
+    warn("ERR_MILLRACE_HANDLER_FAILED", what);
+  } catch {
+    // Neither answering nor warning works: nothing is left that could be told anybody.
+  }
+}
+
 // Sends the default answer unless there is one, and warns unless the peer is to blame or somebody
 // knows already.
-function answerFailure(req: NativeReq, res: NativeRes, error: unknown, isKnown: boolean): void {
+function answerDefault(req: NativeReq, res: NativeRes, error: unknown, isKnown: boolean): void {
   const status = clientStatusOf(error);
   const wasOpen = res.isOpen;
   if (wasOpen) {
@@ -135,7 +159,11 @@ function noReply(req: NativeReq): MillraceError {
 }
 
 function isAbort(error: unknown, req: NativeReq): boolean {
-  return error === req.signal.reason || (error instanceof Error && error.name === "AbortError");
+  try {
+    return error === req.signal.reason || (error instanceof Error && error.name === "AbortError");
+  } catch {
+    return false;
+  }
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

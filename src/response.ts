@@ -169,7 +169,8 @@ export class NativeRes implements Res, OpenExchange {
   sendStandard(response: Response, body: Uint8Array | string | undefined): boolean {
     if (!this.#isWritable()) return false;
     this.status(response.status);
-    this.#ownLines().takeFrom(response.headers);
+    const isForLength = body === undefined && (this.isHead || response.status === 304);
+    this.#ownLines().takeFrom(response, isForLength);
     return this.#finish(body);
   }
 

@@ -239,7 +239,7 @@ async function staticRow(
     throw invalidRoute(pattern, `has a Response with status ${response.status}`);
   const content = new Uint8Array(await response.clone().arrayBuffer());
   const lines = new HeaderLines();
-  lines.takeFrom(response.headers);
+  lines.takeFrom(response, false);
   if (lines.flags !== 0)
     throw invalidRoute(pattern, "has a Response with Date or Connection; they are written for you");
   if (lines.length >= 0 && lines.length !== content.length) {

@@ -114,6 +114,7 @@ class NativeServer implements Server {
     } catch (cause) {
       throw explain(openError(cause, listeners));
     }
+    server.#closeOn(settings);
     return server;
   }
 
@@ -129,7 +130,6 @@ class NativeServer implements Server {
     this.closed = new Promise((resolve) => {
       this.#finish = resolve;
     });
-    this.#closeOn(settings);
   }
 
   get metrics(): Metrics {
@@ -172,6 +172,11 @@ class NativeServer implements Server {
 
   #closeOn(settings: Settings): void {
     const { signal, shutdown } = settings;
+    // Aborted while we were starting: no event will say so any more.
+    if (signal?.aborted === true) {
+      void this.close();
+      return;
+    }
     if (signal !== undefined) {
       const onAbort = (): void => void this.close();
       signal.addEventListener("abort", onAbort, { once: true });

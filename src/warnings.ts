@@ -30,8 +30,16 @@ export function warn(code: ErrorCode, message: string, detail?: string): void {
   );
 }
 
-/** What is worth printing of something thrown. */
+/** What is worth printing of something thrown. Never throws, whatever was. */
 export function stackOf(error: unknown): string {
+  try {
+    return printed(error);
+  } catch {
+    return "what was thrown cannot be printed";
+  }
+}
+
+function printed(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause =
     error.cause instanceof Error ? `\ncaused by: ${error.cause.stack ?? error.cause.message}` : "";

@@ -1,10 +1,12 @@
 // Bodies in both directions, and clients as they are in the field: fetch, node:http, curl.
 import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { Agent, request } from "node:http";
+import { Agent, createServer, type RequestListener, request } from "node:http";
+import type { AddressInfo } from "node:net";
 import { promisify } from "node:util";
+import { deflateSync, gzipSync } from "node:zlib";
 import { Agent as UndiciAgent, fetch as undiciFetch } from "undici";
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished } from "vitest";
 import { raw, type Server } from "../src/index.ts";
 import { onEachHost } from "./support/hosts.ts";
 import { gate, until } from "./support/until.ts";
@@ -23,6 +25,17 @@ function post(
 ): Promise<Response> {
   const headers: Record<string, string> = type === undefined ? {} : { "content-type": type };
   return fetch(server.url + target, { method: "POST", body, headers });
+}
+
+/** Another server, of node:http; gives its URL. */
+async function upstream(listener: RequestListener): Promise<string> {
+  const server = createServer(listener);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
 onEachHost(({ start }) => {
@@ -225,6 +238,133 @@ onEachHost(({ start }) => {
     }
     expect(staying[0]?.aborted).toBe(false);
     expect(server.metrics.aborted, "those that could not be answered any more").toBe(1);
+  });
+
+  it("cancels a Response's stalled stream when the peer leaves and when close() forces", async () => {
+    let cancelled = gate<unknown>();
+    const server = await start({
+      routes: {
+        "/": () => {
+          const body = new ReadableStream({
+            start: (controller) => controller.enqueue(Buffer.from("begun")),
+            cancel(reason) {
+              cancelled.open(reason);
+              return new Promise(() => undefined);
+            },
+          });
+          return new Response(body);
+        },
+      },
+    });
+    for (const way of ["close", "reset"] as const) {
+      cancelled = gate();
+      const client = await wire(server);
+      client.get("/");
+      await until("the request is in flight", () => server.metrics.inFlight === 1);
+      client[way]();
+      expect(await cancelled.promise, way).toMatchObject({ code: "ERR_MILLRACE_ABORTED" });
+      await until("the exchange is over", () => server.metrics.inFlight === 0);
+    }
+    cancelled = gate();
+    const client = await wire(server);
+    client.get("/");
+    await until("the request is in flight", () => server.metrics.inFlight === 1);
+    expect(await server.close({ timeout: 50 })).toMatchObject({ forced: 1 });
+    expect(await cancelled.promise).toMatchObject({ code: "ERR_MILLRACE_ABORTED" });
+  });
+
+  it("still sends a stream that ends soon to a peer that has only half-closed", async () => {
+    const server = await start({
+      routes: {
+        "/": (request) => {
+          const body = new ReadableStream({
+            async start(controller) {
+              await new Promise((resolve) => request.signal.addEventListener("abort", resolve));
+              controller.enqueue(Buffer.from("late"));
+              controller.close();
+            },
+          });
+          return new Response(body);
+        },
+      },
+    });
+    const client = await wire(server);
+    client.get("/").socket.end();
+    expect(await client.response()).toMatchObject({ status: 200, body: "late" });
+  });
+
+  it("passes on what fetch() gave, whatever its hop looked like", async () => {
+    const text = "hello ".repeat(100);
+    const url = await upstream((req, res) => {
+      res.setHeader("x-up", "1");
+      res.setHeader("x-hop", "1");
+      res.setHeader("connection", req.url === "/close" ? "close" : "keep-alive, x-hop");
+      if (req.url === "/gzip") {
+        const zipped = gzipSync(text);
+        res.setHeader("content-encoding", "gzip").setHeader("content-length", zipped.length);
+        res.end(zipped);
+      } else if (req.url === "/deflate") {
+        res.setHeader("content-encoding", "deflate");
+        res.end(deflateSync(text));
+      } else if (req.url === "/chunked" || req.url === "/close") {
+        res.write(text.slice(0, 7));
+        res.end(text.slice(7));
+      } else if (req.url === "/odd") {
+        res.setHeader("content-encoding", "odd");
+        res.end(text);
+      } else {
+        res.setHeader("content-length", text.length).end(text);
+      }
+    });
+    const kinds = ["gzip", "deflate", "chunked", "close", "odd", "plain"];
+    const server = await start({
+      routes: {
+        "/same/:kind": (request, ctx) =>
+          fetch(`${url}/${ctx.params.kind}`, { method: request.method }),
+        "/get/:kind": (_request, ctx) => fetch(`${url}/${ctx.params.kind}`),
+      },
+    });
+    const client = await wire(server);
+    for (const kind of kinds) {
+      for (const way of ["same", "get"]) {
+        const label = `${way} ${kind}`;
+        const { status, headers, body } = await client.get(`/${way}/${kind}`).response();
+        expect({ status, body }, label).toEqual({ status: 200, body: text });
+        expect(headers.get("content-encoding"), label).toBe(kind === "odd" ? "odd" : undefined);
+        const hop = ["transfer-encoding", "keep-alive", "connection"];
+        expect(
+          hop.filter((name) => headers.has(name)),
+          label,
+        ).toEqual([]);
+        expect([headers.get("x-up"), headers.has("x-hop")], label).toEqual(["1", kind === "close"]);
+      }
+      client.send(`HEAD /get/${kind} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      const head = await client.response(true);
+      expect([head.status, head.headers.get("content-length")], kind).toEqual([200, "600"]);
+    }
+    client.send("HEAD /same/plain HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect((await client.response(true)).headers.get("content-length")).toBe("600");
+  });
+
+  it("sends a Response with a body once, and one without as often as wanted", async () => {
+    const responses: Readonly<Record<string, Response>> = {
+      text: new Response("x"),
+      bytes: new Response(new Uint8Array([120])),
+      stream: new Response(new Blob(["x"]).stream()),
+      none: new Response(null, { status: 204 }),
+    };
+    const codes: unknown[] = [];
+    const server = await start({
+      routes: { "/:kind": (_request, ctx) => responses[ctx.params.kind] as Response },
+      error: (error) => void codes.push((error as { code?: unknown }).code),
+    });
+    const client = await wire(server);
+    for (const kind of ["text", "bytes", "stream"]) {
+      expect((await client.get(`/${kind}`).response()).body, kind).toBe("x");
+      expect((await client.get(`/${kind}`).response()).status, kind).toBe(500);
+    }
+    expect(codes).toEqual(Array(3).fill("ERR_MILLRACE_BODY_USED"));
+    for (let i = 0; i < 2; i += 1) expect((await client.get("/none").response()).status).toBe(204);
   });
 
   it("serves undici and node:http over kept-alive connections", async () => {

@@ -262,6 +262,15 @@ onEachHost(({ loops, start }) => {
     await expect(never).rejects.toMatchObject({ code: "ERR_MILLRACE_CLOSED" });
   });
 
+  it("closes at once when its AbortSignal was aborted while it started", async () => {
+    const controller = new AbortController();
+    const starting = start({ routes, signal: controller.signal });
+    controller.abort();
+    const server = await starting;
+    expect(await server.closed).toEqual({ completed: 0, forced: 0 });
+    await until("nobody listens", () => isRefused(portOf(server)));
+  });
+
   it("finishes what is in flight on SIGTERM, and the process ends by itself", async () => {
     const child = new Child(process.execPath, [servers, "graceful", `${loops}`]);
     const [, url] = await child.said(/listening (\S+)/);

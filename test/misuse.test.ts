@@ -35,6 +35,28 @@ afterEach(() => {
 
 const codesOfWarnings = (): readonly (string | undefined)[] => warnings.map(({ code }) => code);
 
+/** What throws when it is looked at. */
+function unprintable(): readonly unknown[] {
+  const fail = (): never => {
+    throw new Error("looked at");
+  };
+  const withStack = new Error("boom");
+  Object.defineProperty(withStack, "stack", { get: fail });
+  const renamed = new MillraceError("ERR_MILLRACE_CLOSED", "boom");
+  Object.defineProperty(renamed, "message", { value: Symbol("message") });
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  return [
+    Object.create(null),
+    withStack,
+    new Proxy({}, { getPrototypeOf: fail }),
+    new Proxy(() => undefined, { get: fail, getPrototypeOf: fail, has: fail }),
+    revoked.proxy,
+    Object.assign(new MillraceError("ERR_MILLRACE_INVALID_BODY", "boom"), { status: 400.5 }),
+    renamed,
+  ];
+}
+
 /** What `attempt` throws, as its code; "" when it does not. */
 function codeOf(attempt: () => unknown): string {
   try {
@@ -141,6 +163,79 @@ onEachHost(({ loops, start }) => {
     }
     await until("the warnings are there", () => warnings.length === 10);
     expect(new Set(codesOfWarnings())).toEqual(new Set(["ERR_MILLRACE_HANDLER_FAILED"]));
+  });
+
+  it("answers 500, warns and serves on when what is thrown cannot be looked at", async () => {
+    const things = unprintable();
+    const server = await start({
+      routes: {
+        "/sync/:n": raw((req) => {
+          throw things[Number(req.params.n)];
+        }),
+        "/async/:n": raw((req) => Promise.reject(things[Number(req.params.n)])),
+        "/fetch/:n": (_request, ctx) => {
+          throw things[Number(ctx.params.n)];
+        },
+        "/fine": raw((_req, res) => void res.end("fine")),
+      },
+    });
+    const client = await wire(server);
+    for (const kind of ["sync", "async", "fetch"]) {
+      for (const n of things.keys()) {
+        expect((await client.get(`/${kind}/${n}`).response()).status, `${kind} ${n}`).toBe(500);
+        expect((await client.get("/fine").response()).body).toBe("fine");
+      }
+      // Those of a second are bounded.
+      await until("the warnings are there", () => warnings.length === things.length);
+      warnings.length = 0;
+      ahead += 1000;
+    }
+  });
+
+  it("serves the rest of the batch, whatever a handler or the error hook throws", async () => {
+    const things = unprintable();
+    let isThrown = false;
+    const server = await start({
+      routes: {
+        "/:n": raw((req) => {
+          throw things[Number(req.params.n)];
+        }),
+        "/fine": raw((_req, res) => void res.end("fine")),
+      },
+      error(error) {
+        if (isThrown) throw error;
+        return error as Response;
+      },
+    });
+    const clients = await Promise.all(things.map(() => wire(server)));
+    const last = await wire(server);
+    for (isThrown of [false, true]) {
+      for (const [n, client] of clients.entries()) client.get(`/${n}`);
+      expect((await last.get("/fine").response()).body).toBe("fine");
+      for (const [n, client] of clients.entries())
+        expect((await client.response()).status, `${n}`).toBe(500);
+      ahead += 1000;
+    }
+  });
+
+  it("knows a peer that left from a handler's own failure, also when that is no error", async () => {
+    const things = unprintable();
+    const server = await start({
+      routes: {
+        "/:n": raw(async (req) => {
+          await new Promise((resolve) => req.signal.addEventListener("abort", resolve));
+          throw things[Number(req.params.n)];
+        }),
+      },
+    });
+    for (const n of things.keys()) {
+      const client = await wire(server);
+      client.get(`/${n}`);
+      await until("it is in flight", () => server.metrics.inFlight === 1);
+      client.reset();
+      await until("it is over", () => server.metrics.inFlight === 0);
+    }
+    await until("the warnings are there", () => warnings.length === things.length);
   });
 
   it("falls back to 500 when the error hook itself throws", async () => {
