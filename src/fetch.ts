@@ -13,7 +13,7 @@ import { stackOf, warn } from "./warnings.ts";
 /** Most bytes of a Response body that comes as a stream; it is collected before it is sent. */
 export const COLLECT_BYTES_MAX = 67_108_864;
 
-// How long a stream may go on for a peer that has sent its last byte. Nearly always it is gone; what
+// How long a stream may go on for a peer that has sent its last byte. Mostly it is gone; what
 // waits for the answer is a client that half-closes.
 const HALF_CLOSED_MS = 1000;
 

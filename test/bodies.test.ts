@@ -240,7 +240,7 @@ onEachHost(({ start }) => {
     expect(server.metrics.aborted, "those that could not be answered any more").toBe(1);
   });
 
-  it("cancels a Response's stalled stream when the peer leaves and when close() forces", async () => {
+  it("cancels a Response's stalled stream when the peer leaves or close() forces", async () => {
     let cancelled = gate<unknown>();
     const server = await start({
       routes: {

@@ -218,7 +218,7 @@ onEachHost(({ loops, start }) => {
     }
   });
 
-  it("knows a peer that left from a handler's own failure, also when that is no error", async () => {
+  it("knows a peer that left from a handler's own failure, even if that is no error", async () => {
     const things = unprintable();
     const server = await start({
       routes: {
