@@ -27,6 +27,11 @@ interface FieldName {
   readonly lower: string;
   readonly mark: string; // "\nname\n", for searching in HeaderLines.#names
   readonly special: number;
+  // Most fields have one value all their life: it is checked, and its line put together, once.
+  // Given up after some changes, so that nothing of a request is kept alive.
+  kept: string | undefined;
+  keptLine: string;
+  changes: number;
 }
 
 // RFC 9110 7.6.1; Trailer too, as the body is framed anew.
@@ -48,6 +53,8 @@ const DECODED: ReadonlySet<string> = new Set([
 ]);
 
 const NAMES_MAX = 512;
+const KEPT_LENGTH_MAX = 256;
+const KEPT_CHANGES_MAX = 16;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const NOT_IN_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 const names = new Map<string, FieldName>();
@@ -65,6 +72,11 @@ export class HeaderLines {
   /** Replaces every line of that name. An array makes several lines. */
   set(name: string, value: string | number | readonly string[]): void {
     const field = fieldNameOf(name);
+    if (typeof value === "string" && value === field.kept) {
+      if (this.text !== "") this.#remove(field);
+      this.#addLine(field, field.keptLine);
+      return;
+    }
     if (field.special !== PLAIN) {
       if (this.#setSpecial(field, name, value)) return;
     }
@@ -76,7 +88,7 @@ export class HeaderLines {
     }
     const checked = checkedValue(name, value);
     if (this.text !== "") this.#remove(field);
-    this.#add(field, name, checked);
+    this.#addLine(field, lineOf(field, name, checked));
   }
 
   /** Adds a line and leaves those of the same name. */
@@ -148,8 +160,17 @@ export class HeaderLines {
   }
 
   #add(field: FieldName, name: string, value: string): void {
-    this.text += `${name}: ${value}\r\n`;
-    this.#names += `${field.lower}\n`;
+    this.#addLine(field, `${name}: ${value}\r\n`);
+  }
+
+  #addLine(field: FieldName, line: string): void {
+    if (this.text === "") {
+      this.text = line;
+      this.#names = field.mark;
+    } else {
+      this.text += line;
+      this.#names += `${field.lower}\n`;
+    }
   }
 
   #remove(field: FieldName): void {
@@ -222,9 +243,23 @@ function fieldNameOf(name: string): FieldName {
     lower,
     mark: `\n${lower}\n`,
     special: Object.hasOwn(SPECIAL, lower) ? (SPECIAL[lower] as number) : PLAIN,
+    kept: undefined,
+    keptLine: "",
+    changes: 0,
   };
   if (names.size < NAMES_MAX) names.set(name, field);
   return field;
+}
+
+// The line of a field that set() adds, kept if it is likely to come again.
+function lineOf(field: FieldName, name: string, value: string): string {
+  const line = `${name}: ${value}\r\n`;
+  if (field.special !== PLAIN || field.changes > KEPT_CHANGES_MAX) return line;
+  field.changes += 1;
+  const isKept = field.changes <= KEPT_CHANGES_MAX && value.length <= KEPT_LENGTH_MAX;
+  field.kept = isKept ? value : undefined;
+  field.keptLine = isKept ? line : "";
+  return line;
 }
 
 function checkedValue(name: string, value: unknown): string {

@@ -219,19 +219,21 @@ export class NativeRes implements Res, OpenExchange {
         text += `Content-Length: ${lines.length}\r\n`;
       }
     }
-    const isSent = this.#service.native.respond(
-      this.#handle,
-      this.#generation,
-      status | (flags << 16),
-      text,
-      body,
-    );
+    const isSent = this.#respond(status | (flags << 16), text, body);
     if (isSent) {
       this.#over(ENDED);
     } else {
       this.abort();
     }
     return isSent;
+  }
+
+  #respond(statusFlags: number, headers: string, body: string | Uint8Array | undefined): boolean {
+    const { native } = this.#service;
+    // Two functions: the native side would have to ask what it was given.
+    if (typeof body === "object")
+      return native.respondBytes(this.#handle, this.#generation, statusFlags, headers, body);
+    return native.respond(this.#handle, this.#generation, statusFlags, headers, body ?? "");
   }
 
   #checkBodiless(status: number, body: string | Uint8Array | undefined): void {

@@ -47,17 +47,15 @@ void give_blob(Command& command, Blob blob) {
   command.blob = reinterpret_cast<uint64_t>(blob.release());
 }
 
-// False with an exception pending when the body is longer than a record can say.
-bool put_body(napi_env env, napi_value value, Command& command, char* out) {
-  napi_valuetype type;
-  napi_typeof(env, value, &type);
-  if (type == napi_string) {
-    if (!write_utf8(env, value, out, Bridge::kBodyRoom, command.body_length)) {
-      give_blob(command, utf8_blob(env, value));
-    }
-    return true;
+bool put_text(napi_env env, napi_value value, Command& command, char* out) {
+  if (!write_utf8(env, value, out, Bridge::kBodyRoom, command.body_length)) {
+    give_blob(command, utf8_blob(env, value));
   }
-  if (type != napi_object) return true;
+  return true;
+}
+
+// False with an exception pending when the body is longer than a record can say.
+bool put_bytes(napi_env env, napi_value value, Command& command, char* out) {
   void* data = nullptr;
   size_t length = 0;
   napi_typedarray_type kind;
@@ -128,6 +126,7 @@ Bridge::Room begin_with_headers(napi_env env, Call& call, napi_value headers, si
   return room;
 }
 
+template <bool (*put_body)(napi_env, napi_value, Command&, char*)>
 napi_value respond(napi_env env, napi_callback_info info) {
   Call call(env, info, 5);
   if (call.bridge == nullptr) return truth(env, false);
@@ -303,7 +302,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     napi_create_function(env, name, NAPI_AUTO_LENGTH, function, environment, &value);
     exports.Set(name, value);
   };
-  add_hot("respond", &respond);
+  add_hot("respond", &respond<put_text>);
+  add_hot("respondBytes", &respond<put_bytes>);
   add_hot("informational", &informational);
   add_hot("cut", &cut);
   exports.Set("open", Napi::Function::New<open>(env, "open", environment));

@@ -75,7 +75,15 @@ export interface Binding {
     generation: number,
     statusFlags: number,
     headers: string,
-    body: string | Uint8Array | undefined,
+    body: string,
+  ): boolean;
+  /** The same with bytes for a body. */
+  respondBytes(
+    handle: number,
+    generation: number,
+    statusFlags: number,
+    headers: string,
+    body: Uint8Array,
   ): boolean;
   /** A 1xx response ahead of the final one. */
   informational(handle: number, generation: number, status: number, headers: string): boolean;

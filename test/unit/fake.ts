@@ -20,7 +20,7 @@ export interface FakeAnswer {
   readonly status: number;
   readonly flags: number;
   readonly headers: string;
-  readonly body: string | undefined;
+  readonly body: string;
 }
 
 export class FakeBinding implements Binding {
@@ -51,13 +51,21 @@ export class FakeBinding implements Binding {
     generation: number,
     statusFlags: number,
     headers: string,
-    body: string | Uint8Array | undefined,
+    body: string,
   ): boolean {
-    const text =
-      typeof body === "string" || body === undefined ? body : Buffer.from(body).toString();
     const answer = { handle, generation, status: statusFlags & 0xffff, flags: statusFlags >>> 16 };
-    if (this.accepts) this.answers.push({ ...answer, headers, body: text });
+    if (this.accepts) this.answers.push({ ...answer, headers, body });
     return this.accepts;
+  }
+
+  respondBytes(
+    handle: number,
+    generation: number,
+    statusFlags: number,
+    headers: string,
+    body: Uint8Array,
+  ): boolean {
+    return this.respond(handle, generation, statusFlags, headers, Buffer.from(body).toString());
   }
 
   informational(_handle: number, _generation: number, status: number, headers: string): boolean {

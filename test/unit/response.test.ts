@@ -52,7 +52,7 @@ it("sends status, header lines and body in one call", async () => {
   expect(await answer((res) => void res.end())).toMatchObject({
     status: 200,
     headers: "",
-    body: undefined,
+    body: "",
   });
   expect((await answer((res) => void res.end(new TextEncoder().encode("ü")))).body).toBe("ü");
   expect((await answer((res) => void res.end(new Uint8Array([104, 105]).buffer))).body).toBe("hi");

@@ -11,18 +11,16 @@ Slab::~Slab() {
 }
 
 char* Slab::take() {
-  if (free_ == nullptr) map_more();
-  FreeBlock* block = free_;
-  free_ = block->next;
+  if (free_.empty()) map_more();
+  char* block = free_.back();
+  free_.pop_back();
   in_use_++;
-  return reinterpret_cast<char*>(block);
+  return block;
 }
 
 void Slab::give_back(char* block) {
   MR_DCHECK(in_use_ > 0);
-  auto* freed = reinterpret_cast<FreeBlock*>(block);
-  freed->next = free_;
-  free_ = freed;
+  free_.push_back(block);
   in_use_--;
 }
 
@@ -32,11 +30,10 @@ void Slab::map_more() {
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   MR_CHECK(mapping != MAP_FAILED);
   mappings_.push_back(mapping);
+  free_.reserve(mappings_.size() * kBlocksPerMapping);
   // Pushed in reverse, so that blocks are handed out in address order.
   for (size_t i = kBlocksPerMapping; i-- > 0;) {
-    auto* block = reinterpret_cast<FreeBlock*>(static_cast<char*>(mapping) + i * kBlockSize);
-    block->next = free_;
-    free_ = block;
+    free_.push_back(static_cast<char*>(mapping) + i * kBlockSize);
   }
 }
 

@@ -25,12 +25,10 @@ class Slab final {
 
  private:
   static constexpr size_t kBlocksPerMapping = 64;
-  struct FreeBlock {
-    FreeBlock* next;
-  };
   void map_more();
 
-  FreeBlock* free_ = nullptr;
+  // Not a list through the blocks: their first lines share one set of the cache.
+  std::vector<char*> free_;
   size_t in_use_ = 0;
   std::vector<void*> mappings_;
 };

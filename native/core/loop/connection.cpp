@@ -12,6 +12,8 @@ namespace {
 constexpr size_t kPartsMax = 64;
 // Longer writes are copied into a blob of their own instead of many blocks.
 constexpr size_t kBlockWriteMax = 2 * Slab::kBlockSize;
+// Shorter ones are copied: a part of its own costs the kernel more than the copy costs us.
+constexpr size_t kStaticPartMin = 1024;
 
 }  // namespace
 
@@ -169,7 +171,8 @@ void Connection::write_blob(Blob blob) {
 }
 
 void Connection::write_static(Bytes bytes) {
-  if (state_ == State::Closed || bytes.empty()) return;
+  if (bytes.size() < kStaticPartMin) return write(bytes);
+  if (state_ == State::Closed) return;
   queued_bytes_ += bytes.size();
   queue_.push_back({const_cast<char*>(bytes.data()), bytes.size(), Keep::Static});
   mark_dirty();

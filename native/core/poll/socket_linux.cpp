@@ -26,10 +26,16 @@ bool prepare_socket(int fd) {
 }
 
 ssize_t send_vectors(int fd, const iovec* vectors, size_t count) {
+  ssize_t sent = 0;
+  if (count == 1) {  // the usual answer; without a message header the kernel copies less
+    do {
+      sent = ::send(fd, vectors->iov_base, vectors->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+  }
   msghdr message = {};
   message.msg_iov = const_cast<iovec*>(vectors);
   message.msg_iovlen = count;
-  ssize_t sent = 0;
   do {
     sent = ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   } while (sent < 0 && errno == EINTR);
