@@ -18,7 +18,7 @@ class Blob final {
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Blob& operator=(Blob&& other) noexcept {
     if (this != &other) {
-      std::free(data_);
+      drop();
       data_ = std::exchange(other.data_, nullptr);
       size_ = std::exchange(other.size_, 0);
     }
@@ -26,7 +26,7 @@ class Blob final {
   }
   Blob(const Blob&) = delete;
   Blob& operator=(const Blob&) = delete;
-  ~Blob() { std::free(data_); }
+  ~Blob() { drop(); }
 
   [[nodiscard]] static Blob uninitialized(size_t size) {
     Blob blob;
@@ -71,6 +71,11 @@ class Blob final {
   [[nodiscard]] Bytes bytes() const { return Bytes(data_, size_); }
 
  private:
+  // Most blobs that end are empty ones on the hot path: not even a call for them.
+  void drop() {
+    if (data_ != nullptr) std::free(data_);
+  }
+
   char* data_ = nullptr;
   size_t size_ = 0;
 };

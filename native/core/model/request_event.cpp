@@ -22,7 +22,10 @@ char* append_headers(char* out, const RequestHead& head) {
   *out++ = '\n';
   for (uint32_t i = 0; i < head.header_count; i++) {
     const HeaderField& field = head.headers[i];
-    for (char c : field.name) *out++ = ascii_lower(c);
+    const char* name = field.name.data();
+    size_t length = field.name.size();
+    for (size_t at = 0; at < length; at++) out[at] = ascii_lower(name[at]);
+    out += length;
     *out++ = '\0';
     out = append(out, field.value);
     *out++ = '\n';

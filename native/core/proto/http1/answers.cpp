@@ -1,5 +1,6 @@
 #include "core/proto/http1/answers.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -33,7 +34,12 @@ class HeadBuffer final {
 
 }  // namespace
 
-Answer& Answers::push(Answer answer) { return answers_.emplace_back(std::move(answer)); }
+Answer& Answers::push(Answer&& answer) {
+  // In large steps: a burst of pipelined requests meets an empty table each time.
+  if (answers_.size() == answers_.capacity())
+    answers_.reserve(std::max(kKeptCapacity, answers_.size() * 4));
+  return answers_.emplace_back(std::move(answer));
+}
 
 void Answers::pop() {
   first_++;
@@ -57,7 +63,7 @@ Answer* Answers::find(ExchangeId id) {
   return nullptr;
 }
 
-void Answers::encode(Answer& answer, Response response, bool close, Sink& sink) {
+void Answers::encode(Answer& answer, Response&& response, bool close, Sink& sink) {
   bool is_tunnel = answer.is_connect && response.status < 300;
   bool no_content = has_no_content(response.status) || is_tunnel;
   ResponseHead head;

@@ -46,7 +46,7 @@ class Answers final {
   [[nodiscard]] Answer& front() { return answers_[first_]; }
   [[nodiscard]] Answer& operator[](size_t i) { return answers_[first_ + i]; }
 
-  Answer& push(Answer answer);
+  Answer& push(Answer&& answer);
   void pop();
   // Null when no open exchange of that id waits here.
   [[nodiscard]] Answer* find(ExchangeId id);
@@ -54,7 +54,7 @@ class Answers final {
   [[nodiscard]] bool is_back(const Answer& answer) const { return &answer == &answers_.back(); }
 
   // Encodes into the sink when it is the answer's turn, else into the answer. Marks it done.
-  void encode(Answer& answer, Response response, bool close, Sink& sink);
+  void encode(Answer& answer, Response&& response, bool close, Sink& sink);
   // A 1xx response, or nothing for an HTTP/1.0 client.
   void encode_informational(Answer& answer, uint16_t status, Bytes header_lines, Sink& sink);
   // Writes what the front has ready; true when the front is done and was popped. `closed` then says

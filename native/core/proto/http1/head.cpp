@@ -107,7 +107,14 @@ Outcome read_target(Cursor& cursor, RequestHead& head) {
 // "HTTP/D.D" and CRLF. Only a well-formed line of another version is VersionNotSupported.
 Outcome read_version(Cursor& cursor, RequestHead& head, ErrorCode& error) {
   constexpr Bytes kShape = "HTTP/0.0";
+  constexpr Bytes kUsual = "HTTP/1.1\r\n";
   const char* version = cursor.at;
+  if (static_cast<size_t>(cursor.end - version) >= kUsual.size() &&
+      std::memcmp(version, kUsual.data(), kUsual.size()) == 0) {
+    head.minor_version = 1;
+    cursor.at += kUsual.size();
+    return Outcome::Done;
+  }
   for (size_t i = 0; i < kShape.size(); i++) {
     if (cursor.at == cursor.end) return Outcome::NeedMore;
     const char c = *cursor.at;

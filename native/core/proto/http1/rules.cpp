@@ -67,10 +67,19 @@ ErrorCode judge_coding(Bytes list) {
   return ErrorCode::CodingNotImplemented;
 }
 
-bool is_host_char(char c) {
-  if ((c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z')) return true;
-  return Bytes("-._~!$&'()*+,;=%").find(c) != Bytes::npos;
+// reg-name and IPv4address; RFC 3986 3.2.2.
+constexpr std::array<bool, 256> make_host_set() {
+  std::array<bool, 256> set{};
+  for (int c = '0'; c <= '9'; c++) set[static_cast<size_t>(c)] = true;
+  for (int c = 'a'; c <= 'z'; c++) set[static_cast<size_t>(c)] = true;
+  for (int c = 'A'; c <= 'Z'; c++) set[static_cast<size_t>(c)] = true;
+  for (char c : Bytes("-._~!$&'()*+,;=%")) set[static_cast<unsigned char>(c)] = true;
+  return set;
 }
+
+constexpr std::array<bool, 256> kHostSet = make_host_set();
+
+bool is_host_char(char c) { return kHostSet[static_cast<unsigned char>(c)]; }
 
 bool is_port(Bytes text) {
   if (text.size() > 5) return false;

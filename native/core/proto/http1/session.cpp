@@ -173,7 +173,7 @@ ErrorCode Http1Session::judge_body(const Route& route, const RequestRules& rules
 
 // --- answers ---
 
-void Http1Session::answer_natively(const Route& route, Answer answer, Sink& sink) {
+void Http1Session::answer_natively(const Route& route, Answer&& answer, Sink& sink) {
   Response response;
   response.status = route.status;
   response.header_lines = route.headers;

@@ -65,15 +65,15 @@ class Http1Session final : public Session {
   bool begin_request(const RequestHead& head, size_t head_size, Bytes rest, size_t& consumed,
                      Sink& sink);
   bool begin_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
-                  Answer answer, const RequestRules& rules, bool body_is_here, Sink& sink);
+                  Answer&& answer, const RequestRules& rules, bool body_is_here, Sink& sink);
   bool body_complete(Sink& sink);
   void body_arrived(size_t bytes, Sink& sink);
   void keep(Bytes bytes);
   void hand_over(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
-                 Answer answer, Bytes body, Sink& sink);
+                 Answer&& answer, Bytes body, Sink& sink);
   void hand_over_read(Sink& sink);
-  void publish(Event& event, Answer answer, Sink& sink);
-  void answer_natively(const Route& route, Answer answer, Sink& sink);
+  void publish(Event& event, Answer&& answer, Sink& sink);
+  void answer_natively(const Route& route, Answer&& answer, Sink& sink);
   [[nodiscard]] ErrorCode judge_body(const Route& route, const RequestRules& rules, Method method,
                                      uint64_t size_max) const;
   void refuse(ErrorCode code, Sink& sink, CloseCause cause = CloseCause::ProtocolViolated);

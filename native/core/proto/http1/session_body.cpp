@@ -17,7 +17,7 @@ constexpr size_t kFirstBodyBytes = 16 * 1024;
 // --- bodies ---
 
 bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match,
-                              uint32_t path_length, Answer answer, const RequestRules& rules,
+                              uint32_t path_length, Answer&& answer, const RequestRules& rules,
                               bool body_is_here, Sink& sink) {
   reading_ = std::make_unique<Reading>();
   Reading& reading = *reading_;
@@ -152,7 +152,7 @@ bool Http1Session::body_complete(Sink& sink) {
 // --- to JavaScript ---
 
 void Http1Session::hand_over(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
-                             Answer answer, Bytes body, Sink& sink) {
+                             Answer&& answer, Bytes body, Sink& sink) {
   answer.id = sink.open_exchange();
   RequestText text{head, match, path_length, sink.peer().view()};
   size_t size = request_event_size(text);
@@ -193,7 +193,7 @@ void Http1Session::hand_over_read(Sink& sink) {
 }
 
 // What every request event says besides its text and body; the answer takes its place in the order.
-void Http1Session::publish(Event& event, Answer answer, Sink& sink) {
+void Http1Session::publish(Event& event, Answer&& answer, Sink& sink) {
   event.exchange = answer.id;
   if (answer.is_head) event.flags |= kEventHead;
   event.peer_port = sink.peer().port;
