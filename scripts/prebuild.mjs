@@ -36,6 +36,9 @@ run(
     env: {
       ...process.env,
       PREBUILD_NODE_GYP: tool(".bin/node-gyp"),
+      // Not in flags.txt: a user's compiler may lack the linker plugin that it needs.
+      CXXFLAGS: `${process.env["CXXFLAGS"] ?? ""} -flto`,
+      LDFLAGS: `${process.env["LDFLAGS"] ?? ""} -flto`,
       ...(nodeDir === undefined ? {} : { npm_config_nodedir: nodeDir }),
       ...(musl ? { PREBUILD_LIBC: "musl" } : {}),
     },
