@@ -1,4 +1,4 @@
-// What every verb of native.mjs and fuzz.mjs builds with: flavours, their folders, the words for cmake.
+// What native.mjs and fuzz.mjs build with: flavours, their folders, the words for cmake.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { findNodeDir, includeFolders } from "./headers.mjs";
