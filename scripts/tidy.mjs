@@ -239,14 +239,12 @@ function checkChangelog() {
   }
 }
 
-/** The lock names versions and checksums, never the registry that someone happened to use. */
+/** The locks name versions and checksums, never the registry that someone happened to use. */
 function checkLock() {
-  if (/"resolved": "http/.test(textOf("package-lock.json") ?? "")) {
-    report(
-      "package-lock.json",
-      1,
-      "names a registry; run npm with omit-lockfile-registry-resolved=true",
-    );
+  for (const lock of ["package-lock.json", "bench/package-lock.json"]) {
+    if (/"resolved": "http/.test(textOf(lock) ?? "")) {
+      report(lock, 1, "names a registry; run npm with omit-lockfile-registry-resolved=true");
+    }
   }
 }
 

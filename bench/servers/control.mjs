@@ -1,0 +1,39 @@
+// What every server under measurement does besides serving: says its port, then answers one line
+// of JSON per line of standard input. Runs under Node and under Bun, and ends with its input.
+
+/**
+ * @param {number} port
+ * @param {string} version of the runtime or framework
+ * @param {() => object} [statistics] further numbers for "memory"
+ */
+export function announce(port, version, statistics = () => ({})) {
+  const answers = {
+    // getrusage of the process: user and system time of all its threads, in µs.
+    cpu: () => {
+      const { user, system } = process.cpuUsage();
+      return { user, system };
+    },
+    memory: () => {
+      collect();
+      return statistics();
+    },
+  };
+  const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+  let input = "";
+  process.stdin.setEncoding("utf8");
+  process.stdin.on("data", (text) => {
+    const lines = (input + text).split("\n");
+    input = lines.pop();
+    for (const line of lines) say(answers[line]());
+  });
+  process.stdin.on("end", () => process.exit(0));
+  say({ port, version });
+}
+
+// Twice, because what the first pass finalises the second one frees.
+function collect() {
+  for (let pass = 0; pass < 2; pass += 1) {
+    if (globalThis.Bun !== undefined) globalThis.Bun.gc(true);
+    else globalThis.gc?.();
+  }
+}
