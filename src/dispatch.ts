@@ -19,23 +19,28 @@ const MANUAL = { requireManualDestroy: true };
 export function makeDispatch(service: Service, batch: Uint8Array): Dispatch {
   const words = new Int32Array(batch.buffer, batch.byteOffset, batch.byteLength >>> 2);
   return (count, text) => {
-    const { counts } = service;
+    const { counts, outbox } = service;
     const now = milliseconds();
     let requests = 0;
     let base = 0;
     let at = 0;
-    for (let i = 0; i < count; i += 1) {
-      if (((words[base + W.kind] as number) & 0xffff) === EVENT.Request) {
-        requests += 1;
-        // Both clocks are the system's monotonic one; a difference beyond reason means that they
-        // are not.
-        const delay = (now - (words[base + W.queuedAt] as number)) | 0;
-        if (delay < DELAY_MS_MAX) countDelay(counts, Math.max(delay, 0));
-        at = dispatchRequest(service, words, batch, base, text, at);
-      } else {
-        dispatchOther(service, words, base);
+    outbox.open();
+    try {
+      for (let i = 0; i < count; i += 1) {
+        if (((words[base + W.kind] as number) & 0xffff) === EVENT.Request) {
+          requests += 1;
+          // Both clocks are the system's monotonic one; a difference beyond reason means that they
+          // are not.
+          const delay = (now - (words[base + W.queuedAt] as number)) | 0;
+          if (delay < DELAY_MS_MAX) countDelay(counts, Math.max(delay, 0));
+          at = dispatchRequest(service, words, batch, base, text, at);
+        } else {
+          dispatchOther(service, words, base);
+        }
+        base += (words[base + W.size] as number) >>> 2;
       }
-      base += (words[base + W.size] as number) >>> 2;
+    } finally {
+      outbox.close();
     }
     if (requests === 0) return;
     counts.batches += 1;

@@ -229,11 +229,15 @@ export class NativeRes implements Res, OpenExchange {
   }
 
   #respond(statusFlags: number, headers: string, body: string | Uint8Array | undefined): boolean {
-    const { native } = this.#service;
+    const { native, outbox } = this.#service;
     // Two functions: the native side would have to ask what it was given.
     if (typeof body === "object")
       return native.respondBytes(this.#handle, this.#generation, statusFlags, headers, body);
-    return native.respond(this.#handle, this.#generation, statusFlags, headers, body ?? "");
+    const text = body ?? "";
+    return (
+      outbox.add(this.#handle, this.#generation, statusFlags, headers, text) ||
+      native.respond(this.#handle, this.#generation, statusFlags, headers, text)
+    );
   }
 
   #checkBodiless(status: number, body: string | Uint8Array | undefined): void {

@@ -8,6 +8,7 @@ import { METRIC_VALUES, readMetrics } from "./metrics.ts";
 import { type Binding, binding } from "./native/binding.ts";
 import { COMMAND } from "./native/tables.ts";
 import { type ServeOptions, type Settings, closeTimeout, validate } from "./options.ts";
+import { Outbox } from "./outbox.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import { type RouteTable, compileRoutes } from "./routes.ts";
@@ -86,6 +87,7 @@ class NativeServer implements Server {
     let server: NativeServer | undefined;
     const service: Service = {
       native,
+      outbox: new Outbox(native),
       targets: table.targets,
       error,
       open: new Map(),
@@ -147,13 +149,16 @@ class NativeServer implements Server {
       this.#draining = this.closed;
       this.#deadline = performance.now() + timeout;
       for (const cleanup of this.#cleanups.splice(0)) cleanup();
+      this.#service.outbox.flush(); // a handler that closes has answered first
       this.#native.control(this.#id, COMMAND.Close, timeout);
     }
     return this.#draining;
   }
 
   drain(): void {
-    if (this.#draining === undefined) this.#native.control(this.#id, COMMAND.Drain, 0);
+    if (this.#draining !== undefined) return;
+    this.#service.outbox.flush();
+    this.#native.control(this.#id, COMMAND.Drain, 0);
   }
 
   ref(): this {

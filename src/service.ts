@@ -2,6 +2,7 @@
 // exchanges, counts.
 import type { Address, Context, ErrorHandler, FetchHandler, RawHandler, Req, Res } from "./api.ts";
 import type { Binding } from "./native/binding.ts";
+import type { Outbox } from "./outbox.ts";
 
 /**
  * A handler with what is known about its route; its index in `Service.targets` is the native route
@@ -25,6 +26,7 @@ export interface OpenExchange {
 /** One per server. One shape throughout, for the hot path. */
 export interface Service {
   readonly native: Binding;
+  readonly outbox: Outbox;
   readonly targets: readonly Target[];
   readonly error: ErrorHandler | undefined;
   /** By native handle. */

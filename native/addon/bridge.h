@@ -22,6 +22,7 @@ class Bridge final {
   Bridge& operator=(const Bridge&) = delete;
 
   static constexpr uint32_t kSlotBits = 20;
+  static constexpr uint32_t kSlotMask = (1u << kSlotBits) - 1;
   static constexpr uint32_t kLanesMax = 1u << (31 - kSlotBits);
 
   // Makes the loop's events wake the JS thread through a thread-safe function, which its Host

@@ -5,6 +5,7 @@
 #include <napi.h>
 
 #include <map>
+#include <string>
 #include <vector>
 
 #include "addon/bridge.h"
@@ -31,7 +32,11 @@ class Environment final {
   [[nodiscard]] Host* host(uint32_t number) const;
   [[nodiscard]] const std::map<uint32_t, Host*>& hosts() const { return hosts_; }
 
+  // Scratch of respondMany(): grows to what src/outbox.ts sends at once and stays.
+  [[nodiscard]] std::u16string& answers_text() { return answers_text_; }
+
  private:
+  std::u16string answers_text_;
   std::vector<Bridge*> lanes_;
   std::map<uint32_t, Host*> hosts_;
   uint32_t last_host_ = 0;

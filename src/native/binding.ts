@@ -85,6 +85,12 @@ export interface Binding {
     headers: string,
     body: Uint8Array,
   ): boolean;
+  /**
+   * `count` responses with short texts. Per response five words: handle, generation, statusFlags,
+   * length of its headers, length of its body; `text` holds headers and body of each, in that order.
+   * One whose server was released is dropped.
+   */
+  respondMany(words: Int32Array, count: number, text: string): void;
   /** A 1xx response ahead of the final one. */
   informational(handle: number, generation: number, status: number, headers: string): boolean;
   /** Resets the connection of the exchange. */

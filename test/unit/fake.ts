@@ -68,6 +68,21 @@ export class FakeBinding implements Binding {
     return this.respond(handle, generation, statusFlags, headers, Buffer.from(body).toString());
   }
 
+  /** How many answers crossed together, call by call. */
+  readonly crossings: number[] = [];
+
+  respondMany(words: Int32Array, count: number, text: string): void {
+    this.crossings.push(count);
+    let at = 0;
+    for (let i = 0; i < count; i += 1) {
+      const [handle = 0, generation = 0, statusFlags = 0, ...lengths] = words.subarray(i * 5);
+      const [headerLength = 0, bodyLength = 0] = lengths;
+      const headers = text.slice(at, at + headerLength);
+      at += headerLength + bodyLength;
+      this.respond(handle, generation, statusFlags, headers, text.slice(at - bodyLength, at));
+    }
+  }
+
   informational(_handle: number, _generation: number, status: number, headers: string): boolean {
     this.informationals.push({ status, headers });
     return true;

@@ -196,8 +196,15 @@ it("counts as aborted when the native side does not take the answer", async () =
   let result: boolean | undefined;
   let kept: Res | undefined;
   handler = (_req, res) => {
+    kept = res.detach();
+  };
+  fake.one({});
+  result = kept?.end("x");
+  expect([result, kept?.state]).toEqual([false, "aborted"]);
+  // Bytes cross at once, inside a dispatch too.
+  handler = (_req, res) => {
     kept = res;
-    result = res.end("x");
+    result = res.end(new Uint8Array(1));
   };
   fake.one({});
   expect([result, kept?.state]).toEqual([false, "aborted"]);

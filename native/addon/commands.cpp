@@ -1,0 +1,241 @@
+// C interface throughout: one cb_info read, no wrappers.
+#include "addon/commands.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "addon/environment.h"
+#include "core/base/utf8.h"
+#include "core/model/error.h"
+
+namespace millrace::addon {
+namespace {
+
+// Writes a string's bytes to `out`; false when they may not have fitted.
+bool copy_latin1(napi_env env, napi_value value, char* out, size_t room, uint32_t& length) {
+  size_t written = 0;
+  napi_get_value_string_latin1(env, value, out, room, &written);
+  length = static_cast<uint32_t>(written);
+  return written + 1 < room;
+}
+
+bool copy_utf8(napi_env env, napi_value value, char* out, size_t room, uint32_t& length) {
+  size_t written = 0;
+  napi_get_value_string_utf8(env, value, out, room, &written);
+  length = static_cast<uint32_t>(written);
+  return written + 4 < room;  // a cut multi-byte character leaves up to three bytes
+}
+
+Blob utf8_blob(napi_env env, napi_value value) {
+  size_t length = 0;
+  napi_get_value_string_utf8(env, value, nullptr, 0, &length);
+  Blob blob = Blob::uninitialized(length + 1);  // room for the NUL that Node-API writes
+  napi_get_value_string_utf8(env, value, blob.data(), length + 1, &length);
+  blob.shrink(length);
+  return blob;
+}
+
+void give_blob(Command& command, Blob blob) {
+  command.body_length = static_cast<uint32_t>(blob.size());
+  if (blob.empty()) return;
+  command.flags |= kCommandBodyIsBlob;
+  command.blob = reinterpret_cast<uint64_t>(blob.release());
+}
+
+bool put_text(napi_env env, napi_value value, Command& command, char* out) {
+  if (!copy_utf8(env, value, out, Bridge::kBodyRoom, command.body_length)) {
+    give_blob(command, utf8_blob(env, value));
+  }
+  return true;
+}
+
+// False with an exception pending when the body is longer than a record can say.
+bool put_bytes(napi_env env, napi_value value, Command& command, char* out) {
+  void* data = nullptr;
+  size_t length = 0;
+  napi_typedarray_type kind;
+  if (napi_get_typedarray_info(env, value, &kind, &length, &data, nullptr, nullptr) != napi_ok)
+    return true;
+  if (length > UINT32_MAX) {
+    napi_throw_range_error(env, error_code_name(ErrorCode::InvalidBody),
+                           "the body has 4 GiB or more");
+    return false;
+  }
+  if (length <= Bridge::kBodyRoom) {
+    if (length > 0) std::memcpy(out, data, length);
+    command.body_length = static_cast<uint32_t>(length);
+  } else {
+    give_blob(command, Blob::copy(Bytes(static_cast<char*>(data), length)));
+  }
+  return true;
+}
+
+napi_value truth(napi_env env, bool value) {
+  napi_value result;
+  napi_get_boolean(env, value, &result);
+  return result;
+}
+
+struct Call {
+  std::array<napi_value, 5> arguments{};
+  Environment* environment = nullptr;
+  uint32_t handle = 0;
+  Bridge* bridge = nullptr;
+
+  Call(napi_env env, napi_callback_info info, size_t count) {
+    void* data = nullptr;
+    napi_get_cb_info(env, info, &count, arguments.data(), nullptr, &data);
+    environment = static_cast<Environment*>(data);
+    napi_get_value_uint32(env, arguments[0], &handle);
+    bridge = environment->lane_of(handle);
+  }
+};
+
+uint32_t uint_of(napi_env env, napi_value value) {
+  uint32_t number = 0;
+  napi_get_value_uint32(env, value, &number);
+  return number;
+}
+
+// Header lines longer than the usual room get a record of their own size. No record, and an
+// exception pending, when they are longer than any.
+Bridge::Room begin_with_headers(napi_env env, Call& call, napi_value headers, size_t body_room) {
+  Bridge::Room room = call.bridge->begin_command(Bridge::kHeaderRoom + body_room);
+  if (!copy_latin1(env, headers, room.content, Bridge::kHeaderRoom, room.command->header_length)) {
+    size_t length = 0;
+    napi_get_value_string_latin1(env, headers, nullptr, 0, &length);
+    if (length > Bridge::kHeadersMax) {
+      std::string message = "the header lines have " + std::to_string(length) + " bytes; at most " +
+                            std::to_string(Bridge::kHeadersMax) + " can be sent";
+      napi_throw_range_error(env, error_code_name(ErrorCode::InvalidHeader), message.c_str());
+      return {nullptr, nullptr};
+    }
+    room = call.bridge->begin_command(length + 1 + body_room);
+    napi_get_value_string_latin1(env, headers, room.content, length + 1, &length);
+    room.command->header_length = static_cast<uint32_t>(length);
+  }
+  room.command->exchange.slot = call.handle & Bridge::kSlotMask;
+  room.command->exchange.generation = uint_of(env, call.arguments[1]);
+  return room;
+}
+
+template <bool (*put_body)(napi_env, napi_value, Command&, char*)>
+napi_value respond(napi_env env, napi_callback_info info) {
+  Call call(env, info, 5);
+  if (call.bridge == nullptr) return truth(env, false);
+  Bridge::Room room = begin_with_headers(env, call, call.arguments[3], Bridge::kBodyRoom);
+  if (room.command == nullptr) return nullptr;
+  uint32_t status_flags = uint_of(env, call.arguments[2]);
+  Command& command = *room.command;
+  command.kind = static_cast<uint16_t>(CommandKind::Respond);
+  command.status = static_cast<uint16_t>(status_flags & 0xffff);
+  command.flags = static_cast<uint16_t>(status_flags >> 16);
+  if (!put_body(env, call.arguments[4], command, room.content + command.header_length))
+    return nullptr;
+  call.bridge->end_command(&command);
+  return truth(env, true);
+}
+
+// --- many at once ---
+
+// As src/outbox.ts writes them: five words per answer, then the next.
+struct Record {
+  uint32_t handle;
+  uint32_t generation;
+  uint32_t status_flags;
+  uint32_t header_length;  // in characters, of which none is above U+00FF
+  uint32_t body_length;    // in UTF-16 code units
+};
+
+void put_record(Environment& environment, const Record& record, const char16_t* text) {
+  Bridge* bridge = environment.lane_of(record.handle);
+  if (bridge == nullptr) return;  // its server was released meanwhile
+  Bridge::Room room =
+      bridge->begin_command(record.header_length + kUtf8PerUnit * size_t{record.body_length});
+  Command& command = *room.command;
+  command.kind = static_cast<uint16_t>(CommandKind::Respond);
+  command.status = static_cast<uint16_t>(record.status_flags & 0xffff);
+  command.flags = static_cast<uint16_t>(record.status_flags >> 16);
+  command.exchange.slot = record.handle & Bridge::kSlotMask;
+  command.exchange.generation = record.generation;
+  command.header_length = record.header_length;
+  char* out = room.content;
+  for (uint32_t i = 0; i < record.header_length; i++) out[i] = static_cast<char>(text[i]);
+  std::u16string_view body(text + record.header_length, record.body_length);
+  command.body_length = static_cast<uint32_t>(write_utf8(body, out + record.header_length));
+  bridge->end_command(&command);
+}
+
+// words, count, text. The text crosses as UTF-16, which Node-API copies in one go whatever it
+// holds.
+napi_value respond_many(napi_env env, napi_callback_info info) {
+  std::array<napi_value, 3> arguments{};
+  size_t count = arguments.size();
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &count, arguments.data(), nullptr, &data);
+  auto& environment = *static_cast<Environment*>(data);
+  void* words = nullptr;
+  size_t word_count = 0;
+  napi_typedarray_type kind;
+  if (napi_get_typedarray_info(env, arguments[0], &kind, &word_count, &words, nullptr, nullptr) !=
+      napi_ok)
+    return nullptr;
+  std::u16string& text = environment.answers_text();
+  size_t length = 0;
+  napi_get_value_string_utf16(env, arguments[2], nullptr, 0, &length);
+  if (text.size() < length + 1) text.resize(length + 1);
+  napi_get_value_string_utf16(env, arguments[2], text.data(), length + 1, &length);
+  size_t records = std::min<size_t>(uint_of(env, arguments[1]), word_count * 4 / sizeof(Record));
+  size_t at = 0;
+  for (size_t i = 0; i < records; i++) {
+    Record record;
+    std::memcpy(&record, static_cast<char*>(words) + i * sizeof(Record), sizeof(Record));
+    size_t size = size_t{record.header_length} + record.body_length;
+    if (size > length - at) break;
+    put_record(environment, record, text.data() + at);
+    at += size;
+  }
+  return nullptr;
+}
+
+// --- other commands ---
+
+napi_value informational(napi_env env, napi_callback_info info) {
+  Call call(env, info, 4);
+  if (call.bridge == nullptr) return truth(env, false);
+  Bridge::Room room = begin_with_headers(env, call, call.arguments[3], 0);
+  if (room.command == nullptr) return nullptr;
+  room.command->kind = static_cast<uint16_t>(CommandKind::Informational);
+  room.command->status = static_cast<uint16_t>(uint_of(env, call.arguments[2]));
+  call.bridge->end_command(room.command);
+  return truth(env, true);
+}
+
+napi_value cut(napi_env env, napi_callback_info info) {
+  Call call(env, info, 2);
+  if (call.bridge == nullptr) return nullptr;
+  Command* command = call.bridge->begin_command(0).command;
+  command->kind = static_cast<uint16_t>(CommandKind::Cut);
+  command->exchange.slot = call.handle & Bridge::kSlotMask;
+  command->exchange.generation = uint_of(env, call.arguments[1]);
+  call.bridge->end_command(command);
+  return nullptr;
+}
+
+}  // namespace
+
+void add_commands(Napi::Env env, Napi::Object exports, Environment& environment) {
+  auto add = [&](const char* name, napi_callback function) {
+    napi_value value;
+    napi_create_function(env, name, NAPI_AUTO_LENGTH, function, &environment, &value);
+    exports.Set(name, value);
+  };
+  add("respond", &respond<put_text>);
+  add("respondBytes", &respond<put_bytes>);
+  add("respondMany", &respond_many);
+  add("informational", &informational);
+  add("cut", &cut);
+}
+
+}  // namespace millrace::addon
