@@ -11,9 +11,15 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
+    setupFiles: ["test/support/leaks.ts"],
     pool: "forks",
     maxWorkers: 2,
     testTimeout: sanitized ? 60_000 : 20_000,
     hookTimeout: sanitized ? 60_000 : 20_000,
+    coverage: {
+      provider: "v8",
+      include: ["src/**/*.ts"],
+      reporter: ["text-summary", "json-summary"],
+    },
   },
 });

@@ -112,6 +112,7 @@ describe.each([0, 1])("loops: %i", (loops) => {
       const answered = (): number => clients.filter(({ buffer }) => buffer !== "").length;
       await child.said(/warning ERR_MILLRACE_SYSTEM/);
       await child.said(/"pauses":[1-9]/);
+      expect(child.errors, "a line in the log").toMatch(/MillraceWarning: .*\bEMFILE\b/);
       // The second that follows the first whole one after that.
       const seconds = (): readonly string[] => child.output.match(/^second .*$/gm) ?? [];
       const from = seconds().length;
@@ -120,12 +121,17 @@ describe.each([0, 1])("loops: %i", (loops) => {
         ms: number;
         connections: number;
       };
-      expect(ms, "milliseconds of CPU in a second").toBeLessThan(300);
+      // The bound is that of the design: 5 %.
+      expect(ms, "milliseconds of CPU in a second").toBeLessThan(50);
       expect(connections).toBeGreaterThan(5);
       expect(connections).toBeLessThan(64);
       expect(answered()).toBe(connections);
-      for (const client of clients.filter(({ buffer }) => buffer !== "")) client.close();
-      await until("others get their turn", () => answered() > connections);
+      const waiting = clients.filter(({ buffer }) => buffer === "").slice(-20);
+      const began = performance.now();
+      for (const client of clients) if (!waiting.includes(client)) client.close();
+      await until("the others are answered", () => waiting.every(({ buffer }) => buffer !== ""));
+      expect(performance.now() - began, "milliseconds to recover").toBeLessThan(1000);
+      expect(waiting.map(({ buffer }) => buffer.slice(-5))).toEqual(waiting.map(() => "hello"));
       closeWires();
       expect((await connect().get("/").response()).body).toBe("hello");
     } finally {
@@ -143,13 +149,28 @@ describe.each([1, 2])("loops: %i", (loops) => {
       const connect = (): Wire => new Wire({ port: Number(port), host: "127.0.0.1" });
       const blocked = connect().get("/block");
       await child.said(/blocked/);
-      const waiting = connect().get("/");
-      for (const path of ["/static", "/live", "/ready", "/static"]) {
-        expect((await connect().get(path).response()).status).toBe(200);
+      const waiting = connect().get("/").get("/").get("/");
+      const others = Array.from({ length: 50 }, () => connect().get("/"));
+      const times = [];
+      const kept = connect();
+      const paths = ["/static", "/live", "/ready", "/static"];
+      // The blocking takes a second: a probe that comes in its middle half is in time.
+      for (const end = performance.now() + 500; performance.now() < end; ) {
+        const path = paths[times.length % paths.length] as string;
+        const began = performance.now();
+        const client = times.length % 3 === 0 ? kept : connect();
+        expect((await client.get(path).response()).status).toBe(200);
+        times.push(performance.now() - began);
+        if (client !== kept) client.close();
       }
       expect([blocked.buffer, waiting.buffer], "JavaScript was still busy").toEqual(["", ""]);
+      expect(others.filter(({ buffer }) => buffer !== "").length, "so they wait").toBe(0);
+      // The bound is that of the design, for the middle one: our own process may be held up too.
+      times.sort((a, b) => a - b);
+      expect(times[times.length >> 1], "milliseconds of a probe").toBeLessThan(20);
       expect((await blocked.response()).body).toBe("unblocked");
-      expect((await waiting.response()).body).toBe("hello");
+      for (let i = 0; i < 3; i += 1) expect((await waiting.response()).body).toBe("hello");
+      for (const other of others) expect((await other.response()).body).toBe("hello");
     } finally {
       closeWires();
       await child.stop();

@@ -3,6 +3,12 @@
 #include "addon/environment.h"
 
 namespace millrace::addon {
+namespace {
+
+// Peers that pipeline without end must not keep libuv from its timers and other sockets.
+constexpr uint32_t kTurnBatchesMax = 4;
+
+}  // namespace
 
 Host::Host(Environment& environment, uint32_t number, std::unique_ptr<Server> server,
            Napi::Uint8Array batch, Napi::Function dispatch)
@@ -19,7 +25,11 @@ Host::Host(Environment& environment, uint32_t number, std::unique_ptr<Server> se
   prepare_->data = this;
   uv_prepare_start(prepare_, &Host::on_prepare);
   uv_unref(reinterpret_cast<uv_handle_t*>(prepare_));
-  open_handles_ = 1;
+  idle_ = new uv_idle_t();
+  uv_idle_init(uv_, idle_);
+  idle_->data = this;
+  uv_unref(reinterpret_cast<uv_handle_t*>(idle_));
+  open_handles_ = 2;
   for (size_t i = 0; i < server_->loop_count(); i++) {
     Lane& lane = server_->loop(i).lane();
     bridges_.push_back(std::make_unique<Bridge>(*this, lane, environment_.add_lane()));
@@ -56,6 +66,14 @@ int Host::start() {
   return error;
 }
 
+void Host::on_idle(uv_idle_t* idle) {
+  uv_idle_stop(idle);
+  auto* host = static_cast<Host*>(idle->data);
+  for (auto& bridge : host->bridges_) {
+    if (!host->released_ && bridge->has_events()) bridge->ring_doorbell();
+  }
+}
+
 void Host::on_ring(napi_env env, napi_value, void* context, void*) {
   if (env == nullptr) return;  // the environment is ending
   auto* bridge = static_cast<Bridge*>(context);
@@ -81,11 +99,18 @@ void Host::drain(Bridge& bridge, Entry entry) {
     bool alive = call_dispatch(count, entry);
     bridge.drop_bodies();
     if (!alive || released_) break;
+    turn_batches_++;
     if (entry == Entry::Outermost) {
-      inline_host_->work(InlineHost::Events::AreDrained);
+      bool enough = turn_batches_ >= kTurnBatchesMax;
+      inline_host_->work(enough ? InlineHost::Events::WakeUs : InlineHost::Events::AreDrained);
+      if (enough) break;
     } else {
       bridge.flush();
       if (bridge.has_events()) {
+        if (turn_batches_ >= kTurnBatchesMax) {
+          uv_idle_start(idle_, &Host::on_idle);
+          break;
+        }
         bridge.ring_doorbell();  // ticks, microtasks and other callbacks come before the next batch
         break;
       }
@@ -128,6 +153,7 @@ void Host::note_unflushed() { unflushed_ = true; }
 // Runs before libuv sleeps: answers that came after their batch leave together.
 void Host::on_prepare(uv_prepare_t* prepare) {
   auto* host = static_cast<Host*>(prepare->data);
+  host->turn_batches_ = 0;
   if (host->unflushed_) host->flush_all();
 }
 
@@ -198,6 +224,11 @@ void Host::finish_release() {
     napi_release_threadsafe_function(doorbell, napi_tsfn_abort);
   }
   if (inline_host_ != nullptr) inline_host_->close();
+  uv_close(reinterpret_cast<uv_handle_t*>(idle_), [](uv_handle_t* handle) {
+    auto* host = static_cast<Host*>(handle->data);
+    delete reinterpret_cast<uv_idle_t*>(handle);
+    host->handle_closed();
+  });
   prepare_->data = this;
   uv_close(reinterpret_cast<uv_handle_t*>(prepare_), [](uv_handle_t* handle) {
     auto* host = static_cast<Host*>(handle->data);

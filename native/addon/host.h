@@ -53,6 +53,7 @@ class Host final {
   struct CallJs;
   using Doorbell = Napi::TypedThreadSafeFunction<Bridge, void, nullptr>;
   static void on_prepare(uv_prepare_t* prepare);
+  static void on_idle(uv_idle_t* idle);
   static void on_environment_end(napi_async_cleanup_hook_handle handle, void* host);
   static void on_ring(napi_env env, napi_value, void* context, void*);
   void add_doorbell(Bridge& bridge);
@@ -74,6 +75,8 @@ class Host final {
   Napi::FunctionReference dispatch_;
   std::string text_;
   uv_prepare_t* prepare_ = nullptr;
+  uv_idle_t* idle_ = nullptr;  // active when batches wait for the next turn of libuv
+  uint32_t turn_batches_ = 0;  // dispatched since libuv last slept
   napi_async_cleanup_hook_handle hook_ = nullptr;
   uint32_t open_handles_ = 0;  // libuv handles and thread-safe functions not yet finalised
   uint32_t depth_ = 0;         // of dispatches on the stack

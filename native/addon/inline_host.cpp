@@ -14,6 +14,10 @@ int InlineHost::start(Host& host, Bridge& bridge, Loop& loop) {
   uv_timer_init(host.uv(), timer_);
   timer_->data = this;
   uv_unref(reinterpret_cast<uv_handle_t*>(timer_));
+  idle_ = new uv_idle_t();
+  uv_idle_init(host.uv(), idle_);
+  idle_->data = this;
+  uv_unref(reinterpret_cast<uv_handle_t*>(idle_));
   auto poll = std::make_unique<uv_poll_t>();
   int error = uv_poll_init(host.uv(), poll.get(), loop.poller().descriptor());
   if (error != 0) return error;
@@ -45,7 +49,13 @@ void InlineHost::work(Events events) {
   RoleScope role(loop_thread);
   Milliseconds at_most = loop_->work();
   if (events == Events::WakeUs && bridge_->has_events()) at_most = 0;
-  if (at_most == kNever) {
+  if (at_most == 0) {
+    uv_idle_start(idle_, [](uv_idle_t* handle) {
+      uv_idle_stop(handle);
+      static_cast<InlineHost*>(handle->data)->turn();
+    });
+  }
+  if (at_most == kNever || at_most == 0) {
     uv_timer_stop(timer_);
   } else {
     uv_timer_start(timer_, &InlineHost::on_timer, static_cast<uint64_t>(at_most), 0);
@@ -72,6 +82,12 @@ void InlineHost::close() {
       host->handle_closed();
     });
   }
+  idle_->data = host_;
+  uv_close(reinterpret_cast<uv_handle_t*>(idle_), [](uv_handle_t* handle) {
+    auto* host = static_cast<Host*>(handle->data);
+    delete reinterpret_cast<uv_idle_t*>(handle);
+    host->handle_closed();
+  });
   timer_->data = host_;
   uv_close(reinterpret_cast<uv_handle_t*>(timer_), [](uv_handle_t* handle) {
     auto* host = static_cast<Host*>(handle->data);

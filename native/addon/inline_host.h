@@ -17,7 +17,7 @@ class InlineHost final {
   // caller drains them itself, the timer does.
   enum class Events : uint8_t { AreDrained, WakeUs };
   void work(Events events);
-  [[nodiscard]] uint32_t handles() const { return poll_ == nullptr ? 1 : 2; }
+  [[nodiscard]] uint32_t handles() const { return poll_ == nullptr ? 2 : 3; }
   void ref(bool alive);
   void close();  // host.handle_closed() follows, handles() times
 
@@ -31,6 +31,7 @@ class InlineHost final {
   Loop* loop_ = nullptr;
   uv_poll_t* poll_ = nullptr;
   uv_timer_t* timer_ = nullptr;
+  uv_idle_t* idle_ = nullptr;
   bool closed_ = false;
 };
 

@@ -2,9 +2,8 @@
 // every server leaves nothing behind: its gauges are zero at its release, and so is the census.
 import { afterEach, beforeAll, describe, expect } from "vitest";
 import { serve, type ServeOptions, type Server } from "../../src/index.ts";
-import { METRIC_VALUES } from "../../src/metrics.ts";
-import { binding, setBinding } from "../../src/native/binding.ts";
-import { METRICS } from "../../src/native/tables.ts";
+import { binding } from "../../src/native/binding.ts";
+import { expectReleased, watchReleases } from "./releases.ts";
 import { closeWires } from "./wire.ts";
 
 /** What a test gets of the host it runs on. */
@@ -15,10 +14,7 @@ export interface Host {
   readonly start: <const R extends string>(options: ServeOptions<R>) => Promise<Server>;
 }
 
-type Gauges = Readonly<Record<string, number>>;
-
 const open = new Set<Server>();
-const released: Gauges[] = [];
 
 /** Declares the tests that `declare` holds once per host. */
 export function onEachHost(
@@ -59,35 +55,6 @@ async function settle(): Promise<void> {
   const began = performance.now();
   await Promise.all(servers.map((server) => server.close({ timeout: 10_000 })));
   expect(performance.now() - began, "milliseconds to close, not by the timeout").toBeLessThan(5000);
-  for (const gauges of released.splice(0)) {
-    expect(gauges, "gauges of a server at its release").toEqual(
-      Object.fromEntries(Object.keys(gauges).map((name) => [name, 0])),
-    );
-  }
+  expectReleased();
   expect(census()).toEqual({ servers: 0, lanes: 0, blobs: 0 });
-}
-
-let isWatching = false;
-
-// The last moment at which a server's numbers can be read is inside the release.
-function watchReleases(): void {
-  if (isWatching) return;
-  isWatching = true;
-  const native = binding();
-  setBinding({
-    ...native,
-    release: (server) => {
-      const values = new Float64Array(METRIC_VALUES);
-      native.metrics(server, values);
-      const gauges = METRICS.map(({ name, kind }, at) => ({ name, kind, value: values[at] }));
-      released.push(
-        Object.fromEntries(
-          gauges
-            .filter(({ kind }) => kind === "gauge")
-            .map(({ name, value }) => [name, value ?? 0]),
-        ),
-      );
-      native.release(server);
-    },
-  });
 }

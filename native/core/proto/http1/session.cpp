@@ -55,8 +55,11 @@ bool Http1Session::step(MutableBytes unread, size_t& consumed, Sink& sink) {
 
 bool Http1Session::has_room(Sink& sink) const {
   const Limits& limits = sink.limits();
+  // What is being answered will want room too: as much as the answers before it did.
+  size_t promised = answers_.size() * answer_bytes_;
   return answers_.size() < static_cast<size_t>(limits.pipeline_max) &&
-         sink.buffered() + answers_.held_bytes() < static_cast<size_t>(limits.buffered_bytes_max);
+         sink.buffered() + answers_.held_bytes() + promised <
+             static_cast<size_t>(limits.buffered_bytes_max);
 }
 
 bool Http1Session::step_head(MutableBytes unread, size_t& consumed, Sink& sink) {
@@ -224,6 +227,8 @@ void Http1Session::command(const Command& command, Sink& sink) {
   }
   response.status = command.status;
   response.flags = command.flags;
+  size_t size = response.header_lines.size() + response.body.size();
+  answer_bytes_ = std::max(size, answer_bytes_ - answer_bytes_ / 16);
   sink.close_exchange(answer->id, true);
   bool close = answer->close || (command.flags & kCommandClose) != 0 || is_last(*answer, sink);
   answers_.encode(*answer, std::move(response), close, sink);
