@@ -19,7 +19,7 @@ const TOP = 128; // of the picture
 
 const INK = "#1f2328";
 const FAINT = "#59636e";
-const FILLS = { theirs: "#9aa4af", inline: "#1a6fd4", loops: "#5ea3ec" };
+const FILLS = { floor: "#dfe4e9", theirs: "#9aa4af", inline: "#1a6fd4", loops: "#5ea3ec" };
 
 /** The picture of one result of run.mjs. */
 export function drawing(result) {
@@ -73,7 +73,9 @@ function titles({ settings }) {
 }
 
 function footer({ command, machine, millrace, node, contenders, date }, height) {
-  const others = contenders.filter(({ name, ours }) => !ours && name !== "node:http");
+  const others = contenders.filter(
+    ({ name, ours, version }) => !ours && version !== undefined && name !== "node:http",
+  );
   const versions = others.map(({ name, version }) => ` · ${name} ${version}`).join("");
   const commit = `millrace ${millrace.commit.slice(0, 7)}${millrace.dirty ? " and changes" : ""}`;
   const what = `${commit} · Node ${node}${versions} · ${date.slice(0, 10)} · ${command}`;
@@ -117,7 +119,14 @@ function idlePanel({ settings }) {
 
 function barOf({ name, amount, ratio }, y, longest, unit) {
   const isOurs = name.startsWith("millrace");
-  const fill = !isOurs ? FILLS.theirs : name.endsWith("inline") ? FILLS.inline : FILLS.loops;
+  const fill =
+    name === "recv + send"
+      ? FILLS.floor
+      : !isOurs
+        ? FILLS.theirs
+        : name.endsWith("inline")
+          ? FILLS.inline
+          : FILLS.loops;
   const width = Math.max(2, (COLUMN - NAMES - FIGURES) * (Math.max(0, amount) / longest));
   const share = ratio === undefined ? "" : ` <tspan class="faint">(${shareOf(ratio)})</tspan>`;
   const middle = y + 16;

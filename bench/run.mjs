@@ -100,10 +100,17 @@ function commandOf(given) {
   return ["npm run bench", ...(quoted.length > 0 ? ["--"] : []), ...quoted].join(" ");
 }
 
+function wantedFor(scenarios) {
+  return contenders.filter(
+    ({ name, serves }) =>
+      options.names.includes(name) && scenarios.every((scenario) => serves?.(scenario) ?? true),
+  );
+}
+
 /** Starts the wanted contenders and keeps those that answer every scenario as agreed. */
 async function startAll(scenarios) {
   const servers = [];
-  for (const contender of contenders.filter(({ name }) => options.names.includes(name))) {
+  for (const contender of wantedFor(scenarios)) {
     let server;
     try {
       server = await start(contender);
@@ -182,7 +189,7 @@ function rotated(list, round) {
 async function measureIdle() {
   const rounds = Math.min(options.rounds, 3);
   result.rounds[idle.key] = {};
-  for (const contender of contenders.filter(({ name }) => options.names.includes(name))) {
+  for (const contender of wantedFor([idle])) {
     for (let round = 0; round < rounds; round += 1) {
       progress(`idle: ${contender.name}, round ${round + 1}/${rounds}`);
       let server;
@@ -205,7 +212,9 @@ async function measureIdle() {
 
 function heading() {
   const { machine, millrace, node, settings } = result;
-  const others = result.contenders.filter(({ name, ours }) => !ours && name !== "node:http");
+  const others = result.contenders.filter(
+    ({ name, ours, version }) => !ours && version !== undefined && name !== "node:http",
+  );
   const versions = others.map(({ name, version }) => `, ${name} ${version}`).join("");
   const commit = `millrace ${millrace.commit.slice(0, 7)}${millrace.dirty ? " and changes" : ""}`;
   return [
