@@ -1,0 +1,318 @@
+// Fuzzes what JavaScript may tell a loop: commands of every kind for exchanges that are open, over,
+// answered twice, not there yet or never there, with any status, lines, body and flags, while peers
+// come, pipeline, stop reading and leave. What names no open exchange must reach nobody; what names
+// one reaches its peer, in order and once. Not here: the kind and the size of a record, which the
+// addon writes itself; statuses beyond three digits, which TypeScript refuses and the core aborts
+// on.
+#include <array>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fuzz/input.h"
+#include "test/loop_rig.h"
+
+namespace millrace {
+namespace {
+
+using fuzz::Input;
+using test::Taken;
+
+constexpr size_t kPeersMax = 12;
+constexpr uint32_t kRequestsMax = 300;
+constexpr uint32_t kNobody = 0;  // the number that bad commands carry; requests count from 1
+
+struct Client {
+  SimPeer peer;
+  std::vector<uint32_t> requests = {};  // those that JavaScript answers, by number
+  bool is_plain = true;                 // nothing happened that may cost it an answer
+};
+
+enum class Stage : uint8_t { Open, Answered, Over };
+
+struct Known {
+  ExchangeId id;
+  uint32_t number;
+  Stage stage = Stage::Open;
+  bool saw_aborted = false;
+};
+
+// What a response tells of itself: '~' begins the number of an informational one, '{' of a final.
+struct Mark {
+  char kind;
+  uint32_t number;
+};
+
+std::vector<Mark> marks_of(const std::string& text) {
+  std::vector<Mark> marks;
+  for (size_t at = text.find_first_of("~{"); at != std::string::npos;
+       at = text.find_first_of("~{", at + 1)) {
+    marks.push_back({text[at], static_cast<uint32_t>(std::stoul("0" + text.substr(at + 1, 9)))});
+  }
+  return marks;
+}
+
+Limits limits_of(uint8_t flavour) {
+  Limits limits;
+  if ((flavour & 1) != 0) limits.in_flight_max = 3;
+  if ((flavour & 2) != 0) limits.pipeline_max = 3;
+  if ((flavour & 4) != 0) limits.buffered_bytes_max = 4096;
+  if ((flavour & 8) != 0) limits.handler_timeout = 5000;
+  return limits;
+}
+
+class Run final {
+ public:
+  explicit Run(Input& input)
+      : input_(input), rig_(limits_of(input.byte()), {.seed = 7, .short_write = input.byte()}) {}
+
+  void run() {
+    while (!input_.empty()) step();
+    if (input_ends_abruptly_) return;
+    for (Client& client : clients_) rig_.sim().limit_window(client.peer, UINT64_MAX);
+    answer_what_is_open();
+    judge();
+  }
+
+ private:
+  void step() {
+    switch (input_.below(16)) {
+      case 0:
+      case 1: return connect();
+      case 2:
+      case 3:
+      case 4: return request();
+      case 5: return rig_.turn(1);
+      case 6: return take(input_.below(4));
+      case 7: return leave();
+      case 8: return guess();
+      case 9: return command_before_sleep();
+      case 10: return control();
+      case 11: return pass();
+      default: return command(pick());
+    }
+  }
+
+  // --- peers ---
+
+  void connect() {
+    if (clients_.size() == kPeersMax) return;
+    clients_.push_back({rig_.connect(), {}, !is_ending_});
+  }
+  void request() {
+    if (clients_.empty() || next_number_ > kRequestsMax) return;
+    Client& client = clients_[input_.below(static_cast<uint32_t>(clients_.size()))];
+    std::string number = std::to_string(next_number_);
+    std::string rest = " HTTP/1.1\r\nHost: a\r\n";
+    std::string target = " /" + number;
+    uint32_t form = input_.below(12);
+    std::string text = "GET" + target + rest + "\r\n";
+    switch (form) {
+      case 0: text = test::get("/static"); break;
+      case 1: text = "HEAD" + target + rest + "\r\n"; break;
+      case 2: text = test::post("/" + number, input_.byte()); break;
+      case 3: text = test::post("/" + number, kInlineBodyMax + 1); break;
+      case 4: text = "GET" + target + " HTTP/1.0\r\n\r\n"; break;
+      case 5: text = "CONNECT a:" + number + rest + "\r\n"; break;
+      case 6: text = "GET" + target + rest + "Connection: close\r\n\r\n"; break;
+      case 7: text = "POST" + target + rest + "Content-Length: 9\r\n\r\nhalf"; break;
+      default: break;
+    }
+    rig_.sim().write(client.peer, text);
+    if (form >= 4 && form <= 7) client.is_plain = false;
+    if (form == 0) return;
+    if (client.is_plain) client.requests.push_back(next_number_);
+    owners_[next_number_++] = client.peer;
+  }
+  void leave() {
+    if (clients_.empty()) return;
+    Client& client = clients_[input_.below(static_cast<uint32_t>(clients_.size()))];
+    switch (input_.below(4)) {
+      case 0: return rig_.sim().limit_window(client.peer, input_.byte());
+      case 1: rig_.sim().half_close(client.peer); break;
+      case 2: rig_.sim().close(client.peer); break;
+      default: rig_.sim().reset(client.peer); break;
+    }
+    client.is_plain = false;
+  }
+  void nobody_is_plain() {
+    for (Client& client : clients_) client.is_plain = false;
+  }
+
+  // --- the time, and the end ---
+
+  void pass() {
+    rig_.pass(Milliseconds{100} << input_.below(10));
+    nobody_is_plain();
+  }
+  void control() {
+    uint8_t choice = input_.byte();
+    if (choice >= 16) return;
+    is_ending_ = true;
+    nobody_is_plain();
+    CommandKind kind = choice < 8 ? CommandKind::Drain : CommandKind::Close;
+    MR_CHECK(test::put_control(rig_.lane(), kind, input_.byte() * 100u));
+    input_ends_abruptly_ = choice == 15;
+  }
+
+  // --- events ---
+
+  void take(size_t count) {
+    for (const Taken& taken : rig_.take(count)) {
+      if (taken.kind == EventKind::Request) {
+        size_t digits = taken.target.find_first_of("0123456789");
+        auto number = static_cast<uint32_t>(std::stoul(taken.target.substr(digits)));
+        // An id is given once.
+        MR_CHECK(places_.emplace(key_of(taken.id), known_.size()).second);
+        known_.push_back({taken.id, number});
+      } else if (taken.kind == EventKind::Aborted) {
+        Known* known = find(taken.id);
+        MR_CHECK(known != nullptr && !std::exchange(known->saw_aborted, true));
+        known->stage = Stage::Over;
+      }
+    }
+  }
+  static uint64_t key_of(ExchangeId id) { return uint64_t{id.slot} << 32 | id.generation; }
+  Known* find(ExchangeId id) {
+    auto place = places_.find(key_of(id));
+    return place == places_.end() ? nullptr : &known_[place->second];
+  }
+
+  // --- commands ---
+
+  // One that JavaScript has seen, the youngest ones more often.
+  ExchangeId pick() {
+    if (known_.empty()) return {};
+    uint32_t back = input_.below(input_.below(4) == 0 ? static_cast<uint32_t>(known_.size()) : 4);
+    return known_[known_.size() - 1 - std::min<size_t>(back, known_.size() - 1)].id;
+  }
+  // One that it may not have seen. The loop takes the command before it gives that id away.
+  void guess() {
+    take(SIZE_MAX);
+    ExchangeId id = pick();
+    switch (input_.below(6)) {
+      case 0: id.generation += 1u + input_.byte(); break;
+      case 1: id.generation -= 1; break;
+      case 2: id.slot += 1u + input_.byte(); break;
+      case 3: id = {input_.below(65536), 0}; break;
+      case 4: id = {(1u << 20) - 1, input_.byte()}; break;
+      default: id = {UINT32_MAX - input_.below(3), UINT32_MAX}; break;
+    }
+    MR_CHECK(find(id) != nullptr || rig_.loop().exchanges().connection_of(id) == UINT32_MAX);
+    command(id);
+    static_cast<void>(rig_.work());
+  }
+  // The bell was silent, as the loop was awake: only its second look keeps it from sleeping.
+  void command_before_sleep() {
+    Milliseconds at_most = rig_.work();
+    command(pick());
+    bool waits = !rig_.lane().commands.is_empty();
+    rig_.poll(at_most);
+    MR_CHECK(!waits || rig_.sim().allowed_sleep() == 0);
+  }
+  void command(ExchangeId id) {
+    uint32_t choice = input_.below(16);
+    if (choice == 0) return cut(id);
+    send(id, choice < 5 ? CommandKind::Informational : CommandKind::Respond, input_.byte());
+  }
+  void cut(ExchangeId id) {
+    if (Known* known = find(id); known != nullptr && known->stage == Stage::Open) {
+      known->stage = Stage::Over;
+      harm(*known);
+    } else {
+      bad_commands_++;
+    }
+    Command command;
+    command.kind = static_cast<uint16_t>(CommandKind::Cut);
+    command.exchange = id;
+    put(command, "", "");
+  }
+  void harm(const Known& known) {
+    for (Client& client : clients_) {
+      if (client.peer == owners_[known.number]) client.is_plain = false;
+    }
+  }
+  void send(ExchangeId id, CommandKind kind, uint8_t flags) {
+    Known* known = find(id);
+    bool is_open = known != nullptr && known->stage == Stage::Open;
+    bool is_final = kind == CommandKind::Respond;
+    if (!is_open) bad_commands_++;
+    Command command;
+    command.kind = static_cast<uint16_t>(kind);
+    command.exchange = id;
+    command.status = static_cast<uint16_t>(100 + input_.below(is_final ? 900 : 100));
+    command.flags =
+        flags & (kCommandClose | kCommandHasLength | kCommandHasDate | kCommandHasConnection);
+    if (is_open && is_final) known->stage = Stage::Answered;
+    if (is_open && (command.flags & kCommandClose) != 0) harm(*known);
+    std::string mark = (is_final ? "{" : "~") + std::to_string(is_open ? known->number : kNobody);
+    std::string lines = "X-Number: " + mark + "\r\n";
+    if ((flags & 32) != 0) lines += "X-Filler: " + std::string(input_.below(10'000), 'f') + "\r\n";
+    std::string body;
+    if (is_final && (flags & 64) != 0) body.assign(kInlineBodyMax - 8 + input_.byte() % 16u, 'b');
+    if (is_final && (flags & 128) != 0) body.append(input_.byte(), 'c');
+    put(command, lines, body);
+  }
+  void put(const Command& command, const std::string& lines, const std::string& body) {
+    if (test::put_command(rig_.lane(), command, lines, body)) return;
+    rig_.turn(1);
+    MR_CHECK(test::put_command(rig_.lane(), command, lines, body));
+  }
+
+  // --- what must have come of it ---
+
+  void answer_what_is_open() {
+    for (int i = 0; i < 1000; i++) {
+      rig_.turn();
+      size_t before = known_.size();
+      take(SIZE_MAX);
+      for (const Known& known : std::vector<Known>(known_)) {
+        if (known.stage == Stage::Open) send(known.id, CommandKind::Respond, 0);
+      }
+      if (known_.size() == before && rig_.lane().commands.is_empty()) return;
+    }
+    MR_CHECK(false);
+  }
+  void judge() {
+    MR_CHECK(rig_.stats().late_commands.get() >= bad_commands_);
+    for (const Client& client : clients_) {
+      std::vector<uint32_t> answered;
+      uint32_t last = 0;
+      for (Mark mark : marks_of(rig_.sim().read(client.peer))) {
+        MR_CHECK(mark.number != kNobody);
+        MR_CHECK(owners_.at(mark.number) == client.peer);
+        // In order; nothing of an exchange behind its final response.
+        MR_CHECK(mark.number >= last);
+        MR_CHECK(answered.empty() || mark.number > answered.back());
+        last = mark.number;
+        if (mark.kind == '{') answered.push_back(mark.number);
+      }
+      if (client.is_plain) MR_CHECK(answered == client.requests);
+    }
+  }
+
+  Input& input_;
+  test::Rig rig_;
+  std::vector<Client> clients_;
+  std::map<uint32_t, SimPeer> owners_;  // by request
+  std::vector<Known> known_;
+  std::map<uint64_t, size_t> places_;  // of ids in known_
+  uint32_t next_number_ = 1;
+  int64_t bad_commands_ = 0;
+  bool is_ending_ = false;
+  bool input_ends_abruptly_ = false;
+};
+
+}  // namespace
+}  // namespace millrace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size < 3 || size > 8192) return 0;
+  millrace::fuzz::Input input(data, size);
+  // The rig expects at its end that nothing is left of connections, exchanges, blocks, deadlines.
+  millrace::Run(input).run();
+  MR_CHECK(millrace::test::failures == 0);
+  return 0;
+}
