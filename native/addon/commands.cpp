@@ -120,6 +120,12 @@ Bridge::Room begin_with_headers(napi_env env, Call& call, napi_value headers, si
   return room;
 }
 
+void set_status(Command& command, uint32_t status_flags) {
+  command.status = static_cast<uint16_t>(status_flags & 0xffff);
+  // Whether there is a blob is said here only, never by JavaScript.
+  command.flags = static_cast<uint16_t>((status_flags >> 16) & ~uint32_t{kCommandBodyIsBlob});
+}
+
 template <bool (*put_body)(napi_env, napi_value, Command&, char*)>
 napi_value respond(napi_env env, napi_callback_info info) {
   Call call(env, info, 5);
@@ -129,8 +135,7 @@ napi_value respond(napi_env env, napi_callback_info info) {
   uint32_t status_flags = uint_of(env, call.arguments[2]);
   Command& command = *room.command;
   command.kind = static_cast<uint16_t>(CommandKind::Respond);
-  command.status = static_cast<uint16_t>(status_flags & 0xffff);
-  command.flags = static_cast<uint16_t>(status_flags >> 16);
+  set_status(command, status_flags);
   if (!put_body(env, call.arguments[4], command, room.content + command.header_length))
     return nullptr;
   call.bridge->end_command(&command);
@@ -155,8 +160,7 @@ void put_record(Environment& environment, const Record& record, const char16_t* 
       bridge->begin_command(record.header_length + kUtf8PerUnit * size_t{record.body_length});
   Command& command = *room.command;
   command.kind = static_cast<uint16_t>(CommandKind::Respond);
-  command.status = static_cast<uint16_t>(record.status_flags & 0xffff);
-  command.flags = static_cast<uint16_t>(record.status_flags >> 16);
+  set_status(command, record.status_flags);
   command.exchange.slot = record.handle & Bridge::kSlotMask;
   command.exchange.generation = record.generation;
   command.header_length = record.header_length;
