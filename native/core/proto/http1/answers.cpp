@@ -38,6 +38,7 @@ Answer& Answers::push(Answer&& answer) {
   // In large steps: a burst of pipelined requests meets an empty table each time.
   if (answers_.size() == answers_.capacity())
     answers_.reserve(std::max(kKeptCapacity, answers_.size() * 4));
+  unanswered_++;
   return answers_.emplace_back(std::move(answer));
 }
 
@@ -82,6 +83,7 @@ void Answers::encode(Answer& answer, Response&& response, bool close, Sink& sink
   HeadBuffer text(head);
   sink.count_response(response.status);
   answer.done = true;
+  unanswered_--;
   answer.close = close;
   Bytes body = answer.is_head || no_content ? Bytes() : response.body;
   if (!is_front(answer)) return hold(answer, text.view(), body);

@@ -42,6 +42,7 @@ class Answers final {
  public:
   [[nodiscard]] bool is_empty() const { return first_ == answers_.size(); }
   [[nodiscard]] size_t size() const { return answers_.size() - first_; }
+  [[nodiscard]] size_t unanswered() const { return unanswered_; }
   [[nodiscard]] size_t held_bytes() const { return held_bytes_; }
   [[nodiscard]] Answer& front() { return answers_[first_]; }
   [[nodiscard]] Answer& operator[](size_t i) { return answers_[first_ + i]; }
@@ -67,6 +68,7 @@ class Answers final {
   std::vector<Answer> answers_;
   size_t first_ = 0;
   size_t held_bytes_ = 0;
+  size_t unanswered_ = 0;
 };
 
 }  // namespace millrace::http1

@@ -56,7 +56,7 @@ bool Http1Session::step(MutableBytes unread, size_t& consumed, Sink& sink) {
 bool Http1Session::has_room(Sink& sink) const {
   const Limits& limits = sink.limits();
   // What is being answered will want room too: as much as the answers before it did.
-  size_t promised = answers_.size() * answer_bytes_;
+  size_t promised = answers_.unanswered() * answer_bytes_;
   return answers_.size() < static_cast<size_t>(limits.pipeline_max) &&
          sink.buffered() + answers_.held_bytes() + promised <
              static_cast<size_t>(limits.buffered_bytes_max);

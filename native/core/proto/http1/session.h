@@ -97,7 +97,7 @@ class Http1Session final : public Session {
   uint32_t offered_ = 0;       // bytes of an incomplete head seen so far
   uint32_t requests_ = 0;
   Milliseconds waiting_since_ = 0;  // for the first byte of a head; then: since that byte
-  size_t answer_bytes_ = 4096;      // of an answer lately, rather too many
+  size_t answer_bytes_ = 0;         // of an answer lately, rather too many
   Answers answers_;
   std::unique_ptr<Reading> reading_;
 };
