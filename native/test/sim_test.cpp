@@ -172,6 +172,88 @@ TEST("faults follow from the seed, and without resets every byte arrives in orde
   EXPECT(run_with_faults(faults) == run_with_faults(faults));
 }
 
+TEST("a shifted wall clock leaves monotonic time alone") {
+  Sim sim;
+  Milliseconds started = sim.now();
+  UnixSeconds date = sim.wall_clock();
+  sim.shift_wall_clock(-100);
+  EXPECT(sim.wall_clock() == date - 100);
+  EXPECT(sim.now() == started);
+}
+
+TEST("what happens while a wait sleeps is in its batch") {
+  Sim sim;
+  EXPECT(sim.listen(0, Fd()).is_ok());
+  Opened opened = open(sim);
+  struct World {
+    Sim& sim;
+    SimPeer peer;
+    int sleeps;
+  } world{sim, opened.peer, 0};
+  sim.set_sleep(
+      [](void* who, Milliseconds at_most) {
+        auto& seen = *static_cast<World*>(who);
+        seen.sleeps++;
+        seen.sim.write(seen.peer, "late");
+        seen.sim.advance(at_most);
+      },
+      &world);
+  Milliseconds started = sim.now();
+  EXPECT(sim.wait(0).empty());
+  EXPECT(world.sleeps == 0);
+  EXPECT(sim.wait(50).size() == 1);
+  EXPECT(world.sleeps == 1);
+  EXPECT(sim.now() == started + 50);
+  sim.write(opened.peer, "at hand");
+  EXPECT(sim.wait(50).size() == 1);
+  EXPECT(world.sleeps == 1);
+}
+
+TEST("there is news when a wait would return something") {
+  Sim sim;
+  SimPeer early = sim.connect(0);
+  EXPECT(!sim.has_news());
+  EXPECT(!sim.was_accepted(early));
+  EXPECT(sim.listen(0, Fd()).is_ok());
+  EXPECT(sim.has_news());
+  ConnectionId id = sim.wait(0)[0].id;
+  EXPECT(sim.was_accepted(early));
+  EXPECT(!sim.has_news());
+  sim.write(early, "a");
+  EXPECT(sim.has_news());
+  sim.pause_receiving(id);
+  EXPECT(!sim.has_news());
+  sim.close(id, false);
+  EXPECT(sim.has_news());
+  EXPECT(sim.closing_connections() == 1);
+  EXPECT(sim.wait(0).size() == 1);
+  EXPECT(sim.closing_connections() == 0);
+  EXPECT(!sim.has_news());
+}
+
+TEST("totals tell what came, what left, and what of a send has not left") {
+  Sim sim;
+  EXPECT(sim.listen(0, Fd()).is_ok());
+  Opened opened = open(sim);
+  sim.limit_window(opened.peer, 4);
+  sim.write(opened.peer, "12345");
+  EXPECT(sim.wait(0).size() == 1);
+  EXPECT(sim.totals().accepted == 1);
+  EXPECT(sim.totals().bytes_received == 5);
+  EXPECT(sim.bytes_taken(opened.peer) == 5);
+  Bytes parts[] = {"abc", "def"};
+  EXPECT(sim.send(opened.id, parts) == SendResult::Pending);
+  EXPECT(sim.pending_sends() == 1);
+  EXPECT(sim.totals().bytes_sent == 4);
+  EXPECT(sim.totals().bytes_unfinished == 4);
+  sim.limit_window(opened.peer, 2);
+  EXPECT(sim.wait(0).size() == 1);
+  EXPECT(sim.pending_sends() == 0);
+  EXPECT(sim.totals().bytes_sent == 6);
+  EXPECT(sim.totals().bytes_unfinished == 0);
+  EXPECT(sim.totals().completions == 3);
+}
+
 }  // namespace
 
 }  // namespace millrace

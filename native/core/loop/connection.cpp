@@ -39,7 +39,6 @@ void Connection::on_received(MutableBytes bytes) {
 }
 
 void Connection::offer_again() {
-  offer_due_ = false;
   if (state_ != State::Open || paused_) return;
   MutableBytes unread(unread_.data() + unread_begin_, unread_end_ - unread_begin_);
   if (unread.empty()) return offer({});
@@ -86,11 +85,19 @@ void Connection::pause() {
 
 void Connection::resume() {
   // Who is starved goes on when its turn comes, whatever else has become free.
-  if (state_ != State::Open || starved_) return;
-  unpause();
-  if (offer_due_) return;
+  if (state_ != State::Open || starved_ || offer_due_) return;
   offer_due_ = true;
   loop_.add_offer(id_.index);
+}
+
+void Connection::on_offer() {
+  // The index may be another connection's by now.
+  if (!offer_due_) return;
+  offer_due_ = false;
+  if (state_ != State::Open || starved_) return;
+  // Not before: what is read until the next offer would be kept on top of what is unread already.
+  unpause();
+  offer_again();
 }
 
 void Connection::on_room() {

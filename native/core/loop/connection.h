@@ -31,8 +31,8 @@ class Connection final : public Sink {
   void on_broken();  // reset, write failure: gives everything up and closes
   void on_deadline();
   void on_command(const Command& command);
-  void offer_again();  // after resume(): unread bytes, or none
-  void on_room();      // when starved: go on
+  void on_offer();  // after resume(): unread bytes, or none
+  void on_room();   // when starved: go on
   void on_drain();
   void flush();
   void force();  // the stop deadline has passed
@@ -88,6 +88,7 @@ class Connection final : public Sink {
   };
 
   void offer(MutableBytes bytes);
+  void offer_again();
   void stash(Bytes bytes);
   void unpause();
   void mark_dirty();

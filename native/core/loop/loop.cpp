@@ -98,7 +98,9 @@ void Loop::poll(Milliseconds at_most) {
 // After a stall (an inline host whose JS thread was busy) what peers sent in time may still be in
 // the kernel: no deadline is judged before it was read, for a moment at most.
 bool Loop::catches_up(bool nothing_left) {
-  if (now_ - polled_at_ > kStall) catch_up_until_ = now_ + kStall;
+  bool stalled = now_ - polled_at_ > kStall;
+  // Stall upon stall does not put it off for ever.
+  if (stalled && catch_up_until_ == kNever) catch_up_until_ = now_ + kStall;
   polled_at_ = now_;
   if (nothing_left || now_ >= catch_up_until_) catch_up_until_ = kNever;
   return catch_up_until_ != kNever;
@@ -371,7 +373,7 @@ void Loop::offer_all() {
   scratch_.clear();
   scratch_.swap(offers_);
   for (uint32_t index : scratch_) {
-    if (connections_[index] != nullptr) connections_[index]->offer_again();
+    if (connections_[index] != nullptr) connections_[index]->on_offer();
   }
 }
 

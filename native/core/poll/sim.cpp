@@ -47,12 +47,36 @@ uint32_t Sim::open_connections() const {
   return static_cast<uint32_t>(std::count_if(connections_.begin(), connections_.end(), is_open));
 }
 
+uint32_t Sim::pending_sends() const {
+  auto is_pending = [](const Connection& one) { return !one.unsent.empty(); };
+  return static_cast<uint32_t>(std::count_if(connections_.begin(), connections_.end(), is_pending));
+}
+
+bool Sim::has_news() const {
+  auto is_acceptable = [this](SimPeer peer) {
+    return std::find(listeners_.begin(), listeners_.end(), peers_[peer].listener) !=
+           listeners_.end();
+  };
+  bool accepts = accepting_ && accepts_left_ > 0 &&
+                 std::any_of(backlog_.begin(), backlog_.end(), is_acceptable);
+  if (woken_ || !closed_.empty() || accepts) return true;
+  return std::any_of(connections_.begin(), connections_.end(), [this](const Connection& one) {
+    if (one.peer == kNobody || one.failed) return false;
+    const Peer& peer = peers_[one.peer];
+    bool readable = peer.taken < peer.written.size() || peer.half_closed;
+    return peer.was_reset || (!one.unsent.empty() && peer.window > 0) ||
+           (!one.paused && !one.peer_closed && readable);
+  });
+}
+
 void Sim::set_faults(const SimFaults& faults) {
   faults_ = faults;
   random_ = faults.seed;
 }
 
-UnixSeconds Sim::wall_clock() { return kWallClockAtStart + (now_ - kStart) / 1000; }
+UnixSeconds Sim::wall_clock() {
+  return kWallClockAtStart + wall_clock_shift_ + (now_ - kStart) / 1000;
+}
 
 Status Sim::listen(ListenerId id, Fd) {
   if (std::find(listeners_.begin(), listeners_.end(), id) != listeners_.end()) {
@@ -95,7 +119,9 @@ SendResult Sim::send(ConnectionId id, std::span<const Bytes> parts) {
     if (!part.empty()) connection->unsent.push_back(part);
   }
   static_cast<void>(transmit(*connection));
-  return connection->unsent.empty() ? SendResult::Done : SendResult::Pending;
+  if (!connection->unsent.empty()) return SendResult::Pending;
+  totals_.bytes_unfinished -= std::exchange(connection->sent_in_part, 0);
+  return SendResult::Done;
 }
 
 void Sim::shutdown_sending(ConnectionId id) {
@@ -109,6 +135,11 @@ void Sim::close(ConnectionId id, bool reset) {
   Connection* connection = find(id);
   if (connection == nullptr) return;
   Peer& peer = peers_[connection->peer];
+  for (const Completion& one : completions_) {
+    if (one.kind == CompletionKind::Received && one.id == id) {
+      totals_.bytes_doubtful += one.bytes.size();
+    }
+  }
   // As kernels do: closing with bytes unread is a reset too.
   peer.saw_reset = reset || peer.taken < peer.written.size() || peer.was_reset;
   peer.saw_close = true;
@@ -118,6 +149,7 @@ void Sim::close(ConnectionId id, bool reset) {
 
 std::span<const Completion> Sim::wait(Milliseconds at_most) {
   allowed_sleep_ = at_most;
+  if (at_most != 0 && sleep_ != nullptr && !has_news()) sleep_(sleeper_, at_most);
   begin_batch();
   if (std::exchange(woken_, false)) completions_.push_back({.kind = CompletionKind::Woken});
   for (uint32_t index = 0; index < connections_.size(); index++) {
@@ -125,6 +157,7 @@ std::span<const Completion> Sim::wait(Milliseconds at_most) {
   }
   // Last: who is accepted now is heard from the next batch on, as with a kernel.
   accept_waiting();
+  totals_.completions += completions_.size();
   return completions_;
 }
 
@@ -184,6 +217,8 @@ void Sim::accept_waiting() {
     uint32_t index = free_.back();
     free_.pop_back();
     connections_[index].peer = peer;
+    peers_[peer].accepted = true;
+    totals_.accepted++;
     Address address;
     address.family = Family::IPv4;
     address.port = static_cast<uint16_t>(1024 + peer % 60000);
@@ -223,6 +258,7 @@ void Sim::flush(uint32_t index) {
     if (sent > 0) completions_.push_back({.kind = CompletionKind::Progressed, .id = id});
     return;
   }
+  totals_.bytes_unfinished -= std::exchange(connection.sent_in_part, 0);
   if (connection.shutdown_due) peers_[connection.peer].saw_half_close = true;
   completions_.push_back({.kind = CompletionKind::Sent, .id = id});
 }
@@ -243,6 +279,8 @@ void Sim::receive(uint32_t index) {
   char* buffer = buffers_.back().get();
   std::memcpy(buffer, peer.written.data() + peer.taken, size);
   peer.taken += size;
+  peer.taken_in_all += size;
+  totals_.bytes_received += size;
   if (peer.taken > peer.written.size() / 2) peer.written.erase(0, std::exchange(peer.taken, 0));
   completions_.push_back(
       {.kind = CompletionKind::Received, .id = id, .bytes = MutableBytes(buffer, size)});
@@ -270,6 +308,9 @@ size_t Sim::transmit(Connection& connection) {
     done++;
   }
   if (peer.window != UINT64_MAX) peer.window -= sent;
+  connection.sent_in_part += sent;
+  totals_.bytes_sent += sent;
+  totals_.bytes_unfinished += sent;
   connection.unsent.erase(connection.unsent.begin(),
                           connection.unsent.begin() + static_cast<std::ptrdiff_t>(done));
   return sent;

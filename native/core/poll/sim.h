@@ -23,6 +23,16 @@ struct SimFaults {
 
 using SimPeer = uint32_t;
 
+// Sums over all connections so far.
+struct SimTotals {
+  uint64_t accepted = 0;
+  uint64_t bytes_received = 0;    // in Received completions
+  uint64_t bytes_sent = 0;        // taken from sends
+  uint64_t bytes_unfinished = 0;  // of those, from sends that are pending or were given up
+  uint64_t bytes_doubtful = 0;    // received in a batch in which their connection was closed
+  uint64_t completions = 0;
+};
+
 class Sim final : public Poller {
  public:
   explicit Sim(const SimFaults& faults = {}) : faults_(faults), random_(faults.seed) {}
@@ -42,8 +52,34 @@ class Sim final : public Poller {
   [[nodiscard]] bool saw_reset(SimPeer peer) const { return peers_[peer].saw_reset; }
   // Connections that were accepted and not closed by the server.
   [[nodiscard]] uint32_t open_connections() const;
+  // Still waiting to be accepted, or refused: false.
+  [[nodiscard]] bool was_accepted(SimPeer peer) const { return peers_[peer].accepted; }
+  // Bytes of the peer that the server was given.
+  [[nodiscard]] uint64_t bytes_taken(SimPeer peer) const { return peers_[peer].taken_in_all; }
   // How long the last wait() was allowed to sleep.
   [[nodiscard]] Milliseconds allowed_sleep() const { return allowed_sleep_; }
+
+  // What a checker of the loop compares its gauges with.
+  [[nodiscard]] const SimTotals& totals() const { return totals_; }
+  // close() was called, its Closed was not delivered yet.
+  [[nodiscard]] uint32_t closing_connections() const {
+    return static_cast<uint32_t>(closed_.size());
+  }
+  [[nodiscard]] uint32_t pending_sends() const;
+  // Indexes of connections lie below; the peer of one, UINT32_MAX when it is free or closed.
+  [[nodiscard]] uint32_t places() const { return static_cast<uint32_t>(connections_.size()); }
+  [[nodiscard]] SimPeer peer_at(uint32_t index) const { return connections_[index].peer; }
+  // Whether a wait() would return something, faults aside.
+  [[nodiscard]] bool has_news() const;
+  [[nodiscard]] bool is_woken() const { return woken_; }
+  // Called by a wait() that would sleep: what the rest of the world does meanwhile. May do all that
+  // peers and the other side of a lane do, and advance the time.
+  void set_sleep(void (*sleep)(void* who, Milliseconds at_most), void* who) {
+    sleep_ = sleep;
+    sleeper_ = who;
+  }
+  // Somebody sets the wall clock; now() does not see it.
+  void shift_wall_clock(UnixSeconds span) { wall_clock_shift_ += span; }
 
   void advance(Milliseconds span) { now_ += span; }
   void set_faults(const SimFaults& faults);
@@ -81,6 +117,8 @@ class Sim final : public Poller {
     size_t taken = 0;  // bytes of `written` that the server received
     std::string received;
     uint64_t window = UINT64_MAX;
+    uint64_t taken_in_all = 0;
+    bool accepted = false;
     bool half_closed = false;
     bool gone = false;
     bool was_reset = false;
@@ -92,6 +130,7 @@ class Sim final : public Poller {
     uint32_t generation = 0;
     SimPeer peer = UINT32_MAX;       // UINT32_MAX: closed
     std::vector<Bytes> unsent = {};  // of the pending send; the caller's bytes
+    uint64_t sent_in_part = 0;       // bytes of that send that have left
     bool paused = false;
     bool peer_closed = false;
     bool failed = false;
@@ -114,6 +153,10 @@ class Sim final : public Poller {
   Milliseconds now_ = 1000;
   Milliseconds allowed_sleep_ = 0;
   size_t received_bytes_max_ = size_t{64} * 1024;
+  SimTotals totals_;
+  UnixSeconds wall_clock_shift_ = 0;
+  void (*sleep_)(void* who, Milliseconds at_most) = nullptr;
+  void* sleeper_ = nullptr;
   int accept_error_ = 0;
   int32_t descriptors_left_ = INT32_MAX;
   uint32_t accepts_left_ = UINT32_MAX;
