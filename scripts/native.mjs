@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Builds and runs what is compiled: one verb per use, each in a build folder of its own.
 //   ts [--clean] · addon · core [debug|release|asan|tsan] · test [debug|asan|tsan] [ctest's words]
-//   vitest-asan [files] · clang-tidy [files]        (fuzzing: fuzz.mjs)
+//   vitest-asan [files] · vitest-tsan [files] · clang-tidy [files]        (fuzzing: fuzz.mjs)
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -13,10 +13,19 @@ import {
   needCompiler,
   werror,
 } from "./cmake.mjs";
+import { vitestUnder } from "./sanitized.mjs";
 import { readTable, select } from "./sources.mjs";
-import { capture, dropMovedBuild, fail, findProgram, jobs, root, run, tool } from "./steps.mjs";
+import { dropMovedBuild, fail, findProgram, jobs, root, run, tool } from "./steps.mjs";
 
-const verbs = { ts, addon, core, test, "vitest-asan": vitestAsan, "clang-tidy": clangTidy };
+const verbs = {
+  ts,
+  addon,
+  core,
+  test,
+  "vitest-asan": (words) => vitestUnder("asan", words),
+  "vitest-tsan": (words) => vitestUnder("tsan", words),
+  "clang-tidy": clangTidy,
+};
 const [verb, ...words] = process.argv.slice(2);
 if (!Object.hasOwn(verbs, verb ?? "")) fail(`usage: native.mjs ${Object.keys(verbs).join("|")}`);
 verbs[verb](words);
@@ -48,24 +57,6 @@ function test(words) {
   cmake(flavour, ["-DMILLRACE_ADDON=OFF"]);
   run("ctest", ["--test-dir", flavour.folder, "--verbose", ...words], {
     env: { ...process.env, UBSAN_OPTIONS: "halt_on_error=1:print_stacktrace=1" },
-  });
-}
-
-function vitestAsan(words) {
-  ensureHeaders();
-  const flavour = { ...flavours.asan, folder: "build-asan-addon" };
-  cmake(flavour, ["-DMILLRACE_ADDON=ON", "-DMILLRACE_TESTS=OFF"], "millrace");
-  const library = capture("g++", ["-print-file-name=libasan.so"])?.trim();
-  if (!library?.startsWith("/")) fail("vitest-asan needs g++ with libasan");
-  run(process.execPath, [tool("vitest/vitest.mjs"), "run", ...words], {
-    env: {
-      ...process.env,
-      MILLRACE_ADDON: join(root, flavour.folder, "millrace.node"),
-      MILLRACE_SANITIZED: "1",
-      LD_PRELOAD: library,
-      LSAN_OPTIONS: `suppressions=${join(root, "scripts", "lsan.supp")}:print_suppressions=0`,
-      UBSAN_OPTIONS: "halt_on_error=1:print_stacktrace=1",
-    },
   });
 }
 

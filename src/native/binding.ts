@@ -87,7 +87,7 @@ export interface Binding {
   ): boolean;
   /**
    * `count` responses with short texts. Per response five words: handle, generation, statusFlags,
-   * length of its headers, length of its body; `text` holds headers and body of each, in that order.
+   * length of its headers, length of its body; `text` holds the headers and the body of each.
    * One whose server was released is dropped.
    */
   respondMany(words: Int32Array, count: number, text: string): void;
