@@ -46,7 +46,7 @@ const figures = {
 
 function program(name) {
   const path = fileURLToPath(new URL(`../${values.binaries}/bench_${name}`, import.meta.url));
-  if (!existsSync(path)) fail(`${path} is missing: npm run build:core -- release`);
+  if (!existsSync(path)) fail(`${path} is missing: node scripts/native.mjs benches`);
   return path;
 }
 

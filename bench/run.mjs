@@ -18,7 +18,7 @@ const WARM_SLICES = 5;
 const WARM_SECONDS = 1;
 
 const options = readOptions();
-if (!isBlastBuilt()) fail('no load maker; run "npm run build:core -- release"');
+if (!isBlastBuilt()) fail('no load maker; run "node scripts/native.mjs benches"');
 const troubleInstalling = install();
 if (troubleInstalling !== undefined) note(troubleInstalling);
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Builds and runs what is compiled: one verb per use, each in a build folder of its own.
-//   ts [--clean] · addon · core [debug|release|asan|tsan] · test [debug|asan|tsan] [ctest's words]
-//   vitest-asan [files] · vitest-tsan [files] · clang-tidy [files]        (fuzzing: fuzz.mjs)
+//   ts [--clean] · addon · core [debug|release|asan|tsan] · benches
+//   test [debug|asan|tsan] [ctest's words] · vitest-asan [files] · vitest-tsan [files] · clang-tidy [files]        (fuzzing: fuzz.mjs)
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -21,6 +21,7 @@ const verbs = {
   ts,
   addon,
   core,
+  benches,
   test,
   "vitest-asan": (words) => vitestUnder("asan", words),
   "vitest-tsan": (words) => vitestUnder("tsan", words),
@@ -49,6 +50,10 @@ function addon() {
 
 function core(words) {
   cmake(flavourOf(words[0] ?? "debug"), ["-DMILLRACE_ADDON=OFF"]);
+}
+
+function benches() {
+  cmake(flavours.release, ["-DMILLRACE_ADDON=OFF"], "benches");
 }
 
 function test(words) {

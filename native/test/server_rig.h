@@ -97,16 +97,17 @@ std::string ask(const Where& where, const std::string& target) {
 
 // The consumer of one lane on a thread of its own: answers each request with its target, until it
 // is told to stop.
-class Answerer final {
+class LaneConsumer final {
  public:
-  explicit Answerer(Lane& lane) : lane_(lane) {
-    lane.js_bell.set_wake([](void* who) { static_cast<Answerer*>(who)->wakes_.release(); }, this);
+  explicit LaneConsumer(Lane& lane) : lane_(lane) {
+    lane.js_bell.set_wake([](void* who) { static_cast<LaneConsumer*>(who)->wakes_.release(); },
+                          this);
     lane.js_bell.fall_asleep();
     thread_ = std::thread([this] { run(); });
   }
-  Answerer(const Answerer&) = delete;
-  Answerer& operator=(const Answerer&) = delete;
-  ~Answerer() { stop(); }
+  LaneConsumer(const LaneConsumer&) = delete;
+  LaneConsumer& operator=(const LaneConsumer&) = delete;
+  ~LaneConsumer() { stop(); }
 
   void stop() {
     if (!thread_.joinable()) return;
@@ -167,7 +168,7 @@ class Running final {
     server_ = Server::open(std::move(options), failure_);
     if (server_ == nullptr) return;
     for (size_t i = 0; i < server_->loop_count(); i++) {
-      answerers_.push_back(std::make_unique<Answerer>(server_->loop(i).lane()));
+      answerers_.push_back(std::make_unique<LaneConsumer>(server_->loop(i).lane()));
     }
     EXPECT(server_->start().is_ok());
   }
@@ -184,8 +185,8 @@ class Running final {
   [[nodiscard]] uint16_t port(size_t listener = 0) const {
     return server_->addresses()[listener].port;
   }
-  [[nodiscard]] Answerer& answerer(size_t index) { return *answerers_[index]; }
-  [[nodiscard]] uint64_t sum(uint64_t (Answerer::*what)() const) const {
+  [[nodiscard]] LaneConsumer& answerer(size_t index) { return *answerers_[index]; }
+  [[nodiscard]] uint64_t sum(uint64_t (LaneConsumer::*what)() const) const {
     uint64_t all = 0;
     for (const auto& answerer : answerers_) all += (answerer.get()->*what)();
     return all;
@@ -201,7 +202,7 @@ class Running final {
  private:
   OpenFailure failure_;
   std::unique_ptr<Server> server_;
-  std::vector<std::unique_ptr<Answerer>> answerers_;
+  std::vector<std::unique_ptr<LaneConsumer>> answerers_;
 };
 
 }  // namespace millrace::test

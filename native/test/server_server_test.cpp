@@ -103,7 +103,7 @@ TEST("two owners share an address, and one goes on when the other ends") {
   EXPECT(!twice.is_open());
   EXPECT(twice.failure().status.error() == EADDRINUSE);
   for (int i = 0; i < 20; i++) EXPECT(ask(port, "/either").ends_with("/either"));
-  EXPECT(one->sum(&Answerer::requests) + two.sum(&Answerer::requests) == 20);
+  EXPECT(one->sum(&LaneConsumer::requests) + two.sum(&LaneConsumer::requests) == 20);
   one = nullptr;
   for (int i = 0; i < 20; i++) EXPECT(ask(port, "/other").ends_with("/other"));
 }
@@ -191,12 +191,12 @@ TEST("two loops answer many connections while lanes cross threads") {
   }
   for (std::thread& client : clients) client.join();
   EXPECT(answers == kClients * kRequests);
-  EXPECT(running.sum(&Answerer::requests) == kClients * kRequests);
+  EXPECT(running.sum(&LaneConsumer::requests) == kClients * kRequests);
   EXPECT(running.sum(&Stats::responses_2xx) == static_cast<int64_t>(kClients * kRequests));
   EXPECT(eventually([&] { return running.sum(&Stats::connections) == 0; }));
   EXPECT(running.sum(&Stats::in_flight) == 0);
   EXPECT(running.sum(&Stats::blocks) == 0);
-  EXPECT(running.sum(&Answerer::aborted) == 0);
+  EXPECT(running.sum(&LaneConsumer::aborted) == 0);
 }
 
 TEST("connections that come and go by the hundred leave nothing behind") {
@@ -231,7 +231,7 @@ TEST("stop joins the threads under load and cuts every connection") {
     for (int i = 0; i < 4; i++) {
       clients.emplace_back([port, &stopping] { load(port, stopping, UINT64_MAX); });
     }
-    EXPECT(eventually([&] { return running->sum(&Answerer::requests) > 100; }));
+    EXPECT(eventually([&] { return running->sum(&LaneConsumer::requests) > 100; }));
     running->server().stop();
     running->server().stop();
     for (std::thread& client : clients) client.join();  // they met the end of their connections
@@ -251,7 +251,7 @@ TEST("close under load drains every loop and then nothing is open") {
   for (int i = 0; i < 4; i++) {
     clients.emplace_back([&] { load(running.port(), stopping, UINT64_MAX); });
   }
-  EXPECT(eventually([&] { return running.sum(&Answerer::requests) > 100; }));
+  EXPECT(eventually([&] { return running.sum(&LaneConsumer::requests) > 100; }));
   // The lanes' producers of commands are the answerers: they step aside, as one thread may write at
   // a time.
   for (size_t i = 0; i < 2; i++) running.answerer(i).stop();

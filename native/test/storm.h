@@ -177,7 +177,7 @@ class Storm final {
   void pass_time() {
     sim_->advance(dice_.below(pace_));
     if (dice_.chance(jumps_)) {
-      const Milliseconds spans[] = {100, 600, 3000, 20'000, 100'000, 900'000'000};
+      const Milliseconds spans[] = {100, 600, 3000, 20'000, 100'000, 80'000'000};
       sim_->advance(dice_.one_of(spans));
     }
     if (dice_.chance(5)) sim_->shift_wall_clock(UnixSeconds{dice_.below(2'000'000)} - 1'000'000);
