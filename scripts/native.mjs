@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // Builds and runs what is compiled: one verb per use, each in a build folder of its own.
 //   ts [--clean] · addon · core [debug|release|asan|tsan] · benches
-//   test [debug|asan|tsan] [ctest's words] · vitest-asan [files] · vitest-tsan [files] · clang-tidy [files]        (fuzzing: fuzz.mjs)
+//   test [debug|asan|tsan] [ctest's words] · vitest-asan [files] · vitest-tsan [files]
+//   clang-tidy [files]        (fuzzing: fuzz.mjs)
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import {
