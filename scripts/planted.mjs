@@ -67,7 +67,7 @@ const bugs = [
     bug:
       "reinterpret_cast<char*>(event->blob), event->body_length);\n" +
       "      (void)dropped.release();",
-    report: /LeakSanitizer: detected memory leaks[^]*native\/core\//,
+    report: /LeakSanitizer: detected memory leaks.*native\/core\//s,
     checks: [core("asan", "a lane frees the blobs")],
   },
   {
@@ -77,7 +77,7 @@ const bugs = [
     bug:
       "size_t size = body.size();\n" +
       "  return Napi::Buffer<char>::Copy(env, body.release(), size);",
-    report: /LeakSanitizer: detected memory leaks[^]*native\/core\//,
+    report: /LeakSanitizer: detected memory leaks.*native\/core\//s,
     checks: [vitest("asan", "test/bodies.test.ts")],
   },
   {

@@ -10,7 +10,6 @@ import { capture, fail, root, tool } from "./steps.mjs";
 
 const SHOWN_MAX = 10;
 const addonName = "millrace.node";
-const words = /^(\*+ Running under ThreadSanitizer .*|ThreadSanitizer: reported \d+ warnings)$/gm;
 const descriptorCalls =
   /^(accept4?|close|dup[23]?|epoll_\w+|eventfd|open(64)?|pipe2?|socket(pair)?)$/;
 
@@ -26,6 +25,7 @@ const kinds = {
       ].join(":"),
       UBSAN_OPTIONS: `log_path=${log}:halt_on_error=1:print_stacktrace=1`,
     }),
+    isReport: (text) => text.trim() !== "",
     isOurs: () => true,
   },
   tsan: {
@@ -35,6 +35,7 @@ const kinds = {
     env: (log) => ({
       TSAN_OPTIONS: `log_path=${log}:exitcode=0:history_size=4:atexit_sleep_ms=100:verbosity=1`,
     }),
+    isReport: (text) => /(WARNING|ERROR|FATAL): ThreadSanitizer|CHECK failed/.test(text),
     isOurs,
   },
 };
@@ -79,17 +80,16 @@ export function runVitest(name, addon, words, stdio) {
       },
     },
   );
-  return { status: signal ?? status, logs, ...readReports(logs, kind.isOurs) };
+  return { status: signal ?? status, logs, ...readReports(logs, kind) };
 }
 
-function readReports(logs, isOursOf) {
+function readReports(logs, kind) {
   const ours = [];
   let others = 0;
   for (const file of readdirSync(logs)) {
-    const text = readFileSync(join(logs, file), "utf8");
-    const reports = text.replace(words, "");
-    for (const report of reports.split(/^={18,}\n/m).filter((part) => part.trim() !== "")) {
-      if (isOursOf(report)) ours.push(`${file}\n${report}`);
+    const parts = readFileSync(join(logs, file), "utf8").split(/^={18,}\n/m);
+    for (const report of parts.filter(kind.isReport)) {
+      if (kind.isOurs(report)) ours.push(`${file}\n${report}`);
       else others += 1;
     }
   }
