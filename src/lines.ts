@@ -257,9 +257,14 @@ function lineOf(field: FieldName, name: string, value: string): string {
   if (field.special !== PLAIN || field.changes > KEPT_CHANGES_MAX) return line;
   field.changes += 1;
   const isKept = field.changes <= KEPT_CHANGES_MAX && value.length <= KEPT_LENGTH_MAX;
-  field.kept = isKept ? value : undefined;
-  field.keptLine = isKept ? line : "";
+  field.kept = isKept ? copyOf(value) : undefined;
+  field.keptLine = isKept ? copyOf(line) : "";
   return line;
+}
+
+// A slice of a request's text would keep the text of its whole batch.
+function copyOf(latin1: string): string {
+  return Buffer.from(latin1, "latin1").latin1Slice();
 }
 
 function checkedValue(name: string, value: unknown): string {

@@ -39,6 +39,8 @@ export class Outbox {
     body: string,
   ): boolean {
     if (!this.#isOpen || headers.length + body.length > ONE_MAX) return false;
+    // First, because it may throw at the end of the stack: then nothing has been collected.
+    if (this.#count >= COUNT_MAX || this.#text.length > LENGTH_MAX) this.flush();
     const words = this.#words;
     const at = this.#count * WORDS;
     words[at] = handle;
@@ -48,17 +50,14 @@ export class Outbox {
     words[at + 4] = body.length;
     this.#text += headers + body;
     this.#count += 1;
-    if (this.#count === COUNT_MAX || this.#text.length > LENGTH_MAX) this.flush();
     return true;
   }
 
   /** Sends what was collected so far. */
   flush(): void {
     if (this.#count === 0) return;
-    const count = this.#count;
-    const text = this.#text;
+    this.#native.respondMany(this.#words, this.#count, this.#text);
     this.#count = 0;
     this.#text = "";
-    this.#native.respondMany(this.#words, count, text);
   }
 }

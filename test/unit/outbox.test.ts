@@ -45,6 +45,32 @@ it("goes in several crossings when answers are many or long", () => {
   expect(fake.answers).toHaveLength(340);
 });
 
+it("loses no answer when crossing fails", () => {
+  const respondMany = fake.respondMany.bind(fake);
+  let failures = 0;
+  fake.respondMany = (words, count, text) => {
+    if (failures === 0) {
+      failures += 1;
+      throw new RangeError("Maximum call stack size exceeded");
+    }
+    respondMany(words, count, text);
+  };
+  let count = 0;
+  handler = (_req, res) => {
+    count += 1;
+    const body = `${count}`;
+    try {
+      res.end(body);
+    } catch {
+      expect(res.state).toBe("open");
+      res.end(body);
+    }
+  };
+  fake.batch(requests(300));
+  expect(failures).toBe(1);
+  expect(bodies()).toEqual(Array.from({ length: 300 }, (_, at) => `${at + 1}`));
+});
+
 it("leaves long texts, bytes and late answers to themselves", () => {
   const late: Res[] = [];
   const answers = ["z".repeat(3000), new Uint8Array([65]), undefined, "short"];

@@ -227,13 +227,18 @@ void Http1Session::command(const Command& command, Sink& sink) {
   }
   response.status = command.status;
   response.flags = command.flags;
-  size_t size = response.header_lines.size() + response.body.size();
-  answer_bytes_ = std::max(size, answer_bytes_ - answer_bytes_ / 16);
+  expect_more_of(response.header_lines.size() + (answer->is_head ? 0 : response.body.size()), sink);
   sink.close_exchange(answer->id, true);
   bool close = answer->close || (command.flags & kCommandClose) != 0 || is_last(*answer, sink);
   answers_.encode(*answer, std::move(response), close, sink);
   advance(sink);
   arm(sink);
+}
+
+// Half of what may be buffered at most, so that two requests can always be answered at a time.
+void Http1Session::expect_more_of(size_t answer_size, Sink& sink) {
+  auto most = static_cast<size_t>(sink.limits().buffered_bytes_max) / 2;
+  answer_bytes_ = std::max(std::min(answer_size, most), answer_bytes_ - answer_bytes_ / 16);
 }
 
 // The connection ends behind this answer when the server is stopping, or the peer has sent all and
@@ -252,7 +257,11 @@ void Http1Session::advance(Sink& sink) {
     moved = true;
     if (closed) return end(cause, sink);
   }
-  if (!moved) return;
+  if (!moved) {
+    // An answer ahead of its turn: what was promised to it may have been more than it needs.
+    if (held_back_ && has_room(sink)) sink.resume();
+    return;
+  }
   if (answers_.is_empty()) {
     if (phase_ == Phase::Head && offered_ == 0) waiting_since_ = sink.now();
     send_continue(sink);

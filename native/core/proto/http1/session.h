@@ -76,6 +76,7 @@ class Http1Session final : public Session {
   void answer_natively(const Route& route, Answer&& answer, Sink& sink);
   [[nodiscard]] ErrorCode judge_body(const Route& route, const RequestRules& rules, Method method,
                                      uint64_t size_max) const;
+  void expect_more_of(size_t answer_size, Sink& sink);
   void refuse(ErrorCode code, Sink& sink, CloseCause cause = CloseCause::ProtocolViolated);
   void advance(Sink& sink);
   void end(CloseCause cause, Sink& sink);
