@@ -74,7 +74,7 @@ function titles({ settings }) {
 
 function footer({ command, machine, millrace, node, contenders, date }, height) {
   const others = contenders.filter(
-    ({ name, ours, version }) => !ours && version !== undefined && name !== "node:http",
+    ({ name, ours, version }) => !ours && version !== null && name !== "node:http",
   );
   const versions = others.map(({ name, version }) => ` · ${name} ${version}`).join("");
   const commit = `millrace ${millrace.commit.slice(0, 7)}${millrace.dirty ? " and changes" : ""}`;

@@ -126,7 +126,7 @@ async function startAll(scenarios) {
 
 function introduce({ name, version, ours }) {
   if (result.contenders.some((known) => known.name === name)) return;
-  result.contenders.push({ name, version: ours ? ownVersion() : version, ours });
+  result.contenders.push({ name, version: (ours ? ownVersion() : version) ?? null, ours });
 }
 
 function ownVersion() {
@@ -213,7 +213,7 @@ async function measureIdle() {
 function heading() {
   const { machine, millrace, node, settings } = result;
   const others = result.contenders.filter(
-    ({ name, ours, version }) => !ours && version !== undefined && name !== "node:http",
+    ({ name, ours, version }) => !ours && version !== null && name !== "node:http",
   );
   const versions = others.map(({ name, version }) => `, ${name} ${version}`).join("");
   const commit = `millrace ${millrace.commit.slice(0, 7)}${millrace.dirty ? " and changes" : ""}`;
