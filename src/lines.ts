@@ -264,7 +264,7 @@ function lineOf(field: FieldName, name: string, value: string): string {
 
 // A slice of a request's text would keep the text of its whole batch.
 function copyOf(latin1: string): string {
-  return Buffer.from(latin1, "latin1").latin1Slice();
+  return Buffer.from(latin1, "latin1").toString("latin1");
 }
 
 function checkedValue(name: string, value: unknown): string {
