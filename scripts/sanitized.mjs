@@ -111,6 +111,7 @@ export function hasOurLeak(report) {
     const isAllocator = (frame) =>
       /libsanitizer|libasan|libstdc\+\+|\/c\+\+\/\d|libc\.so|\/malloc\//.test(frame);
     const innermost = frames.find((frame) => !isAllocator(frame));
+    if (frames.length === 0) return false; // cut off: the process was ended while it reported
     return innermost === undefined || /millrace\.node|\/native\/(core|addon)\//.test(innermost);
   });
 }
