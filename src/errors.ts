@@ -1,4 +1,5 @@
 // The one error class and its codes. The codes themselves come from native/core/model/errors.def.
+import { getSystemErrorName } from "node:util";
 import { ERRORS, type ErrorCode } from "./native/tables.ts";
 
 export type { ErrorCode };
@@ -53,6 +54,15 @@ export class MillraceError extends Error {
   }
 }
 
+/** "ENOENT" for 2; "errno 2" where Node does not know it. */
+export function errnoName(errno: number): string {
+  try {
+    return getSystemErrorName(-errno);
+  } catch {
+    return `errno ${errno}`;
+  }
+}
+
 /** Where a code is explained, relative to the package. */
 export function docsOf(code: ErrorCode): string {
   return `docs/errors.md#${code.toLowerCase()}`;
@@ -63,9 +73,12 @@ export function sentenceOf(code: string): string {
   return BY_CODE.get(code)?.text ?? "";
 }
 
+/** Insufficient Storage: an answer to the peer like a 4xx, and news for the operator. */
+export const FULL = 507;
+
 /**
  * The 4xx status of an error that one of our readers made (a MillraceError, or a SyntaxError marked
- * likewise), else 0. Everything else that escapes a handler is the application's own fault, so a
+ * likewise), or 507 when there was no room for what the peer sent; else 0. Everything else that escapes a handler is the application's own fault, so a
  * 500. Never throws, as what is thrown may be a Proxy or have getters.
  */
 export function clientStatusOf(error: unknown): number {
@@ -74,7 +87,7 @@ export function clientStatusOf(error: unknown): number {
     const { code, status } = error as { readonly code?: unknown; readonly status?: unknown };
     if (typeof code !== "string" || !BY_CODE.has(code)) return 0;
     if (typeof status !== "number" || !Number.isInteger(status)) return 0;
-    return status >= 400 && status <= 499 ? status : 0;
+    return (status >= 400 && status <= 499) || status === FULL ? status : 0;
   } catch {
     return 0;
   }

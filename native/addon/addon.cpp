@@ -1,5 +1,5 @@
 // The table of native functions; src/native/binding.ts declares and documents them.
-// Those that answer requests are in commands.cpp.
+// Those that answer requests are in commands.cpp, those about their bodies in bodies.cpp.
 #include <napi.h>
 #include <uv.h>
 
@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "addon/bodies.h"
 #include "addon/commands.h"
 #include "addon/environment.h"
 #include "addon/host.h"
@@ -146,6 +147,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   // Freed with the environment, after every host's own hook has stopped its server.
   env.SetInstanceData<Environment>(environment);
   add_commands(env, exports, *environment);
+  add_bodies(env, exports, *environment);
   exports.Set("open", Napi::Function::New<open>(env, "open", environment));
   exports.Set("takeBody", Napi::Function::New<take_body>(env, "takeBody", environment));
   exports.Set("control", Napi::Function::New<control>(env, "control", environment));

@@ -67,7 +67,10 @@ void Bridge::copy_event(const Event& event, char* out, size_t size, std::string&
 Napi::Value Bridge::take_body(Napi::Env env, uint32_t index) {
   if (index >= bodies_.size()) return env.Undefined();
   Blob body = std::move(bodies_[index]);
-  return Napi::Buffer<char>::Copy(env, body.data(), body.size());
+  size_t size = body.size();
+  // Handed over as it is; where the engine forbids foreign memory, a copy.
+  return Napi::Buffer<char>::NewOrCopy(env, body.release(), size,
+                                       [](Napi::Env, char* data) { std::free(data); });
 }
 
 Bridge::Room Bridge::begin_command(size_t content_size) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 
+#include "addon/call.h"
 #include "addon/environment.h"
 #include "core/base/utf8.h"
 #include "core/model/error.h"
@@ -27,31 +28,34 @@ bool copy_utf8(napi_env env, napi_value value, char* out, size_t room, uint32_t&
   return written + 4 < room;  // a cut multi-byte character leaves up to three bytes
 }
 
-Blob utf8_blob(napi_env env, napi_value value) {
-  size_t length = 0;
-  napi_get_value_string_utf8(env, value, nullptr, 0, &length);
-  Blob blob = Blob::uninitialized(length + 1);  // room for the NUL that Node-API writes
-  napi_get_value_string_utf8(env, value, blob.data(), length + 1, &length);
-  blob.shrink(length);
-  return blob;
-}
+// Room around a blob's bytes.
+struct Spare {
+  size_t front = 0;
+  size_t back = 0;
+};
+constexpr Spare kNoSpare = {};
+constexpr Spare kFramed = {kBlobFront, kBlobBack};  // of Write
 
-void give_blob(Command& command, Blob blob) {
-  command.body_length = static_cast<uint32_t>(blob.size());
-  if (blob.empty()) return;
+void give_blob(Command& command, Blob blob, size_t length) {
+  command.body_length = static_cast<uint32_t>(length);
+  if (length == 0) return;
   command.flags |= kCommandBodyIsBlob;
   command.blob = reinterpret_cast<uint64_t>(blob.release());
 }
 
-bool put_text(napi_env env, napi_value value, Command& command, char* out) {
-  if (!copy_utf8(env, value, out, Bridge::kBodyRoom, command.body_length)) {
-    give_blob(command, utf8_blob(env, value));
-  }
+bool put_text(napi_env env, napi_value value, Command& command, char* out, Spare spare) {
+  if (copy_utf8(env, value, out, Bridge::kBodyRoom, command.body_length)) return true;
+  size_t length = 0;
+  napi_get_value_string_utf8(env, value, nullptr, 0, &length);
+  // One more: room for the NUL that Node-API writes.
+  Blob blob = Blob::uninitialized(spare.front + length + 1 + spare.back);
+  napi_get_value_string_utf8(env, value, blob.data() + spare.front, length + 1, &length);
+  give_blob(command, std::move(blob), length);
   return true;
 }
 
 // False with an exception pending when the body is longer than a record can say.
-bool put_bytes(napi_env env, napi_value value, Command& command, char* out) {
+bool put_bytes(napi_env env, napi_value value, Command& command, char* out, Spare spare) {
   void* data = nullptr;
   size_t length = 0;
   napi_typedarray_type kind;
@@ -66,36 +70,11 @@ bool put_bytes(napi_env env, napi_value value, Command& command, char* out) {
     if (length > 0) std::memcpy(out, data, length);
     command.body_length = static_cast<uint32_t>(length);
   } else {
-    give_blob(command, Blob::copy(Bytes(static_cast<char*>(data), length)));
+    Blob blob = Blob::uninitialized(spare.front + length + spare.back);
+    std::memcpy(blob.data() + spare.front, data, length);
+    give_blob(command, std::move(blob), length);
   }
   return true;
-}
-
-napi_value truth(napi_env env, bool value) {
-  napi_value result;
-  napi_get_boolean(env, value, &result);
-  return result;
-}
-
-struct Call {
-  std::array<napi_value, 5> arguments{};
-  Environment* environment = nullptr;
-  uint32_t handle = 0;
-  Bridge* bridge = nullptr;
-
-  Call(napi_env env, napi_callback_info info, size_t count) {
-    void* data = nullptr;
-    napi_get_cb_info(env, info, &count, arguments.data(), nullptr, &data);
-    environment = static_cast<Environment*>(data);
-    napi_get_value_uint32(env, arguments[0], &handle);
-    bridge = environment->lane_of(handle);
-  }
-};
-
-uint32_t uint_of(napi_env env, napi_value value) {
-  uint32_t number = 0;
-  napi_get_value_uint32(env, value, &number);
-  return number;
 }
 
 // Header lines longer than the usual room get a record of their own size. No record, and an
@@ -126,7 +105,7 @@ void set_status(Command& command, uint32_t status_flags) {
   command.flags = static_cast<uint16_t>((status_flags >> 16) & ~uint32_t{kCommandBodyIsBlob});
 }
 
-template <bool (*put_body)(napi_env, napi_value, Command&, char*)>
+template <bool (*put_body)(napi_env, napi_value, Command&, char*, Spare)>
 napi_value respond(napi_env env, napi_callback_info info) {
   Call call(env, info, 5);
   if (call.bridge == nullptr) return truth(env, false);
@@ -136,8 +115,8 @@ napi_value respond(napi_env env, napi_callback_info info) {
   Command& command = *room.command;
   command.kind = static_cast<uint16_t>(CommandKind::Respond);
   set_status(command, status_flags);
-  if (!put_body(env, call.arguments[4], command, room.content + command.header_length))
-    return nullptr;
+  char* body = room.content + command.header_length;
+  if (!put_body(env, call.arguments[4], command, body, kNoSpare)) return nullptr;
   call.bridge->end_command(&command);
   return truth(env, true);
 }
@@ -219,12 +198,58 @@ napi_value informational(napi_env env, napi_callback_info info) {
 napi_value cut(napi_env env, napi_callback_info info) {
   Call call(env, info, 2);
   if (call.bridge == nullptr) return nullptr;
-  Command* command = call.bridge->begin_command(0).command;
-  command->kind = static_cast<uint16_t>(CommandKind::Cut);
-  command->exchange.slot = call.handle & Bridge::kSlotMask;
-  command->exchange.generation = uint_of(env, call.arguments[1]);
-  call.bridge->end_command(command);
+  call.bridge->end_command(begin_plain(env, call, CommandKind::Cut, 0).command);
   return nullptr;
+}
+
+// handle, generation, statusFlags, headers, texts (latin1)
+napi_value send_file(napi_env env, napi_callback_info info) {
+  Call call(env, info, 5);
+  if (call.bridge == nullptr) return truth(env, false);
+  size_t length = 0;
+  napi_get_value_string_latin1(env, call.arguments[4], nullptr, 0, &length);
+  Bridge::Room room = begin_with_headers(env, call, call.arguments[3], length + 1);
+  if (room.command == nullptr) return nullptr;
+  room.command->kind = static_cast<uint16_t>(CommandKind::SendFile);
+  set_status(*room.command, uint_of(env, call.arguments[2]));
+  char* out = room.content + room.command->header_length;
+  napi_get_value_string_latin1(env, call.arguments[4], out, length + 1, &length);
+  room.command->body_length = static_cast<uint32_t>(length);
+  call.bridge->end_command(room.command);
+  return truth(env, true);
+}
+
+// --- streams ---
+
+napi_value begin(napi_env env, napi_callback_info info) {
+  Call call(env, info, 4);
+  if (call.bridge == nullptr) return truth(env, false);
+  Bridge::Room room = begin_with_headers(env, call, call.arguments[3], 0);
+  if (room.command == nullptr) return nullptr;
+  room.command->kind = static_cast<uint16_t>(CommandKind::Begin);
+  set_status(*room.command, uint_of(env, call.arguments[2]));
+  call.bridge->end_command(room.command);
+  return truth(env, true);
+}
+
+template <bool (*put_body)(napi_env, napi_value, Command&, char*, Spare)>
+napi_value write(napi_env env, napi_callback_info info) {
+  Call call(env, info, 3);
+  if (call.bridge == nullptr) return truth(env, false);
+  Bridge::Room room = begin_plain(env, call, CommandKind::Write, Bridge::kBodyRoom);
+  if (!put_body(env, call.arguments[2], *room.command, room.content, kFramed)) return nullptr;
+  call.bridge->end_command(room.command);
+  return truth(env, true);
+}
+
+napi_value finish(napi_env env, napi_callback_info info) {
+  Call call(env, info, 3);
+  if (call.bridge == nullptr) return truth(env, false);
+  Bridge::Room room = begin_with_headers(env, call, call.arguments[2], 0);
+  if (room.command == nullptr) return nullptr;
+  room.command->kind = static_cast<uint16_t>(CommandKind::End);
+  call.bridge->end_command(room.command);
+  return truth(env, true);
 }
 
 }  // namespace
@@ -240,6 +265,11 @@ void add_commands(Napi::Env env, Napi::Object exports, Environment& environment)
   add("respondMany", &respond_many);
   add("informational", &informational);
   add("cut", &cut);
+  add("begin", &begin);
+  add("write", &write<put_text>);
+  add("writeBytes", &write<put_bytes>);
+  add("finish", &finish);
+  add("sendFile", &send_file);
 }
 
 }  // namespace millrace::addon

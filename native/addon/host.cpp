@@ -175,7 +175,7 @@ void Host::control(CommandKind kind, uint32_t wait_ms) {
   for (auto& bridge : bridges_) {
     Command* command = bridge->begin_command(0).command;
     command->kind = static_cast<uint16_t>(kind);
-    command->wait_ms = wait_ms;
+    command->amount = wait_ms;
     bridge->end_command(command);
   }
 }

@@ -36,15 +36,30 @@ bool flag_of(const Napi::Object& object, const char* name) {
   return value.IsBoolean() && value.As<Napi::Boolean>().Value();
 }
 
+FileSource read_file(const Napi::Object& object) {
+  FileSource source;
+  source.path = text_of(object, "path");
+  source.index = text_of(object, "index");
+  source.type = latin1_of(object, "type");
+  source.dotfiles = static_cast<uint8_t>(number_of(object, "dotfiles", 0));
+  source.is_folder = flag_of(object, "isFolder");
+  source.follow_links = flag_of(object, "followLinks");
+  source.precompressed = flag_of(object, "precompressed");
+  return source;
+}
+
 bool read_route(const Napi::Object& object, Route& route) {
   int64_t kind = number_of(object, "kind", -1);
   int64_t body = number_of(object, "body", -1);
   int64_t id = number_of(object, "id", -1);
-  if (kind < 0 || kind > static_cast<int64_t>(RouteKind::Options) || body < 0 ||
-      body > static_cast<int64_t>(BodyMode::Sized) || id < 0 || id > UINT16_MAX) {
+  if (kind < 0 || kind > static_cast<int64_t>(RouteKind::File) || body < 0 ||
+      body > static_cast<int64_t>(BodyMode::Stream) || id < 0 || id > UINT16_MAX) {
     return fail(object.Env(), "route");
   }
   route.kind = static_cast<RouteKind>(kind);
+  Napi::Value file = object.Get("file");
+  if (file.IsObject()) route.file = read_file(file.As<Napi::Object>());
+  if ((route.kind == RouteKind::File) != route.file.has_value()) return fail(object.Env(), "file");
   route.body = static_cast<BodyMode>(body);
   route.id = static_cast<uint16_t>(id);
   route.status = static_cast<uint16_t>(number_of(object, "status", 200));

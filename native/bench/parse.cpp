@@ -1,6 +1,6 @@
 // parse: nanoseconds per call and bytes per second of what stands between bytes and records:
-// request heads (vector and scalar), chunks, router, the event's text, response heads. One line of
-// JSON; each figure is the median of several repetitions.
+// request heads (vector and scalar), chunks, multipart forms, router, the event's text, response
+// heads. One line of JSON; each figure is the median of several repetitions.
 //
 //   parse [--repetitions 9] [--seconds 0.1]        (seconds: of each row)
 #include <cstdint>
@@ -19,6 +19,7 @@
 #include "core/proto/http1/chunked.h"
 #include "core/proto/http1/encoder.h"
 #include "core/proto/http1/head.h"
+#include "core/proto/multipart/decoder.h"
 #include "core/route/router.h"
 
 namespace millrace::bench {
@@ -97,6 +98,44 @@ void measure_chunks(const Stopwatch& watch, Report& report) {
       keep(buffer[0]);
     };
     report.add(shape.name, text.size(), watch.measure_net(decode, copy));
+  }
+}
+
+// One file of 64 KiB, whose content repeats a line, or a form of many small fields.
+std::string multipart_body(Bytes line, size_t content_bytes, int parts) {
+  std::string body;
+  for (int i = 0; i < parts; i++) {
+    body +=
+        "------FormBoundaryq1w2e3r4t5y6u7i8\r\n"
+        "Content-Disposition: form-data; name=\"field\"; filename=\"mill.txt\"\r\n"
+        "Content-Type: text/plain\r\n\r\n";
+    for (size_t end = body.size() + content_bytes; body.size() < end;) body += line;
+    body += "\r\n";
+  }
+  return body + "------FormBoundaryq1w2e3r4t5y6u7i8--\r\n";
+}
+
+void measure_multipart(const Stopwatch& watch, Report& report) {
+  struct Shape {
+    const char* name;
+    std::string body;
+  };
+  const std::string line = "A line of a text file, as long as lines of text files are.\r\n";
+  for (const Shape& shape : {Shape{"multipart/no CR", multipart_body("0123456789abcdef", 65536, 1)},
+                             Shape{"multipart/lines", multipart_body(line, 65536, 1)},
+                             Shape{"multipart/CRLF--", multipart_body("\r\n--", 65536, 1)},
+                             Shape{"multipart/32 parts", multipart_body("value", 5, 32)}}) {
+    Timing timing = watch.measure([&](uint64_t) {
+      MultipartDecoder decoder("----FormBoundaryq1w2e3r4t5y6u7i8", {});
+      Bytes unread = shape.body;
+      while (!decoder.is_complete()) {
+        const MultipartDecoder::Step step = decoder.decode(unread);
+        MR_CHECK(step.consumed > 0);
+        unread.remove_prefix(step.consumed);
+        keep(step);
+      }
+    });
+    report.add(shape.name, shape.body.size(), timing);
   }
 }
 
@@ -193,6 +232,7 @@ int main(int count, char** words) {
   Report report;
   measure_heads(watch, report);
   measure_chunks(watch, report);
+  measure_multipart(watch, report);
   measure_router(watch, report);
   measure_event_text(watch, report);
   measure_encoder(watch, report);

@@ -80,7 +80,7 @@ class LoopWorld final : public World {
       : linger_(script.limits.linger_timeout) {
     auto sim = std::make_unique<Sim>();
     sim_ = sim.get();
-    loop_ = std::make_unique<Loop>(std::move(sim), script.limits, router, 1);
+    loop_ = std::make_unique<Loop>(std::move(sim), script.limits, router, disk_, 1);
     EXPECT(loop_->listen(0, Fd(), find_protocol("http")).is_ok());
     peer_ = sim_->connect(0);
     turn();
@@ -174,7 +174,7 @@ class LoopWorld final : public World {
     char* record = loop_->lane().commands.reserve(command_size(text));
     MR_CHECK(record != nullptr);
     write_command(exchange, text, record);
-    reinterpret_cast<Command*>(record)->wait_ms = static_cast<uint32_t>(wait);
+    reinterpret_cast<Command*>(record)->amount = static_cast<uint32_t>(wait);
     loop_->lane().commands.commit(command_size(text));
   }
 
@@ -183,6 +183,7 @@ class LoopWorld final : public World {
   RoleScope role_{loop_thread};
   const Milliseconds linger_;
   Sim* sim_ = nullptr;
+  Disk disk_;
   std::unique_ptr<Loop> loop_;
   SimPeer peer_ = 0;
   std::vector<SeenEvent> events_;

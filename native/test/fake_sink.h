@@ -3,6 +3,9 @@
 // their size.
 #pragma once
 
+#include <sys/types.h>
+#include <unistd.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -98,7 +101,7 @@ class FakeSink final : public Sink {
     MR_CHECK(is_open(id));
     exchanges_[id.slot] = false;
     open_count_--;
-    if (!delivered) notify(id, EventKind::Aborted);
+    if (!delivered) notify({id, EventKind::Aborted});
   }
   Event* begin_event(ExchangeId, size_t size) override {
     record_.reset(new uint64_t[(size + 7) / 8]);
@@ -111,20 +114,39 @@ class FakeSink final : public Sink {
     MR_CHECK(event->size == record_size_);
     events.push_back(see_event(*event));
   }
-  void notify(ExchangeId id, EventKind kind) override {
+  void notify(const Notice& notice) override {
     SeenEvent seen;
-    seen.kind = kind;
-    seen.exchange = id;
+    seen.kind = notice.kind;
+    seen.exchange = notice.id;
     events.push_back(seen);
+  }
+  bool can_emit() override { return true; }
+  void submit(std::unique_ptr<DiskWork> work) override { disk_.submit(std::move(work), inbox_); }
+  UnixSeconds wall_clock() const override { return 1'700'000'000; }
+  uint64_t new_ticket() override { return ++last_ticket_; }
+  std::unique_ptr<FileWriter> open_writer(Fd file, uint64_t ticket, bool digest) override {
+    FileWriterOptions options;
+    options.ticket = ticket;
+    options.digest = digest;
+    return std::make_unique<FileWriter>(disk_, inbox_, std::move(file), options);
   }
   void write(Bytes bytes) override {
     MR_CHECK(is_open_);
     written.append(bytes);
     buffered_ += bytes.size();
   }
-  void write_blob(Blob blob) override { write(blob.bytes()); }
+  void write_blob(Blob blob, size_t from = 0) override { write(blob.bytes().substr(from)); }
   void write_static(Bytes bytes) override { write(bytes); }
+  void write_file(Fd file, uint64_t offset, uint64_t size) override {
+    MR_CHECK(is_open_);
+    std::string bytes(static_cast<size_t>(size), '\0');
+    const ssize_t got = ::pread(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    MR_CHECK(got == static_cast<ssize_t>(size));
+    written.append(bytes);
+    if (size > 0) files_queued_++;
+  }
   size_t buffered() const override { return buffered_; }
+  size_t files_queued() const override { return files_queued_; }
   void set_deadline(Milliseconds at) override {
     if (is_open_) deadline_ = at;
   }
@@ -160,6 +182,9 @@ class FakeSink final : public Sink {
   void count_idle_timeout() override {}
 
  private:
+  Disk disk_;
+  DiskInbox inbox_;
+  uint64_t last_ticket_ = 0;
   [[nodiscard]] bool is_open(ExchangeId id) const {
     return id.slot < exchanges_.size() && exchanges_[id.slot];
   }
@@ -182,8 +207,8 @@ class FakeSink final : public Sink {
   // The end of a turn: what was written leaves, what was held back is offered again.
   void settle() {
     while (is_open_) {
-      if (buffered_ > 0) {
-        buffered_ = 0;
+      if (buffered_ + files_queued_ > 0) {
+        buffered_ = files_queued_ = 0;
         session_->flushed(*this);
       }
       if (starved_ && open_count_ < static_cast<size_t>(limits_.in_flight_max)) {
@@ -205,6 +230,7 @@ class FakeSink final : public Sink {
   uint32_t record_size_ = 0;
   size_t open_count_ = 0;
   size_t buffered_ = 0;
+  size_t files_queued_ = 0;
   Milliseconds now_ = 1'000'000;
   Milliseconds deadline_ = kNever;
   Address peer_;

@@ -309,7 +309,8 @@ TEST("a loop that ends without being closed frees what it holds") {
   add_routes(router);
   auto poller = std::make_unique<Sim>();
   Sim& sim = *poller;
-  Loop loop(std::move(poller), limits, router, 1);
+  Disk disk;
+  Loop loop(std::move(poller), limits, router, disk, 1);
   EXPECT(loop.listen(0, Fd(), find_protocol("http")).is_ok());
   SimPeer peer = sim.connect(0);
   sim.limit_window(peer, 0);

@@ -91,7 +91,7 @@ inline bool put_response(Lane& lane, ExchangeId id, const std::string& body,
 inline bool put_control(Lane& lane, CommandKind kind, uint32_t wait_ms = 0) {
   Command command;
   command.kind = static_cast<uint16_t>(kind);
-  command.wait_ms = wait_ms;
+  command.amount = wait_ms;
   return put_command(lane, command);
 }
 
@@ -132,7 +132,7 @@ class Rig final {
     add_routes(router_);
     auto sim = std::make_unique<Sim>(faults);
     sim_ = sim.get();
-    loop_ = std::make_unique<Loop>(std::move(sim), limits_, router_, 1);
+    loop_ = std::make_unique<Loop>(std::move(sim), limits_, router_, disk_, 1);
     EXPECT(loop_->listen(0, Fd(), find_protocol("http")).is_ok());
   }
   Rig(const Rig&) = delete;
@@ -231,6 +231,7 @@ class Rig final {
     EXPECT(stats().idle.get() == 0);
     EXPECT(stats().in_flight.get() == 0);
     EXPECT(stats().blocks.get() == 0);
+    EXPECT(stats().files.get() == 0);
     EXPECT(stats().deadlines.get() == 0);
     EXPECT(stats().listeners.get() == 0);
     EXPECT(sim_->open_connections() == 0);
@@ -242,6 +243,7 @@ class Rig final {
 
   Limits limits_;
   Router router_;
+  Disk disk_;
   std::unique_ptr<Loop> loop_;
   Sim* sim_ = nullptr;
 };

@@ -48,7 +48,7 @@ inline SeenEvent see_event(const Event& event) {
   seen.target.assign(at, event.target_length);
   at += event.target_length + event.peer_length;
   seen.headers.assign(at, event.header_length);
-  at += event.header_length;
+  at += event.header_length + event.head_b;  // trailer fields
   if ((event.flags & kEventBodyIsBlob) == 0) {
     seen.body.assign(at, event.body_length);
     return seen;

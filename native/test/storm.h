@@ -47,7 +47,7 @@ class Storm final {
     sim_->set_received_bytes_max(received_max_);
     sim_->set_sleep([](void* who, Milliseconds most) { static_cast<Storm*>(who)->slept(most); },
                     this);
-    loop_ = std::make_unique<Loop>(std::move(sim), limits_, router_, 1);
+    loop_ = std::make_unique<Loop>(std::move(sim), limits_, router_, disk_, 1);
     if (!loop_->listen(0, Fd(), find_protocol("http")).is_ok()) verdict_.fail("listen");
     peers_ =
         std::make_unique<StormPeers>(dice_, limits_, habits_, *sim_, ledger_, verdict_, trace_);
@@ -417,6 +417,7 @@ class Storm final {
         {"idle at the end", stats().idle.get()},
         {"inFlight at the end", stats().in_flight.get()},
         {"blocks at the end", stats().blocks.get()},
+        {"files at the end", stats().files.get()},
         {"deadlines at the end", stats().deadlines.get()},
         {"listeners at the end", stats().listeners.get()},
         {"open connections at the end", sim_->open_connections()},
@@ -470,6 +471,7 @@ class Storm final {
   Verdict verdict_;
   TraceHash trace_;
   StormLedger ledger_;
+  Disk disk_;
   std::unique_ptr<Loop> loop_;
   Sim* sim_ = nullptr;
   std::unique_ptr<StormPeers> peers_;

@@ -15,6 +15,18 @@ export interface NativeRoute {
   readonly status: number; // static routes
   readonly headers: string; // static routes: "Name: value\r\n" lines, latin1, checked
   readonly content: Uint8Array; // static routes
+  readonly file?: NativeFile; // file routes
+}
+
+/** What a file route serves. */
+export interface NativeFile {
+  readonly path: string;
+  readonly isFolder: boolean;
+  readonly index: string; // "": none
+  readonly type: string; // "": by the name
+  readonly dotfiles: number; // ignore, deny, allow
+  readonly followLinks: boolean;
+  readonly precompressed: boolean;
 }
 
 export interface NativeListener {
@@ -57,6 +69,15 @@ export interface OpenedServer {
   readonly poller: string; // "epoll", …
 }
 
+/** A part of a whole body. */
+export interface NativePart {
+  readonly name: string;
+  readonly filename: string | null;
+  readonly headers: string;
+  readonly begin: number;
+  readonly end: number;
+}
+
 /** The functions of the addon. */
 export interface Binding {
   /**
@@ -93,6 +114,52 @@ export interface Binding {
   respondMany(words: Int32Array, count: number, text: string): void;
   /** A 1xx response ahead of the final one. */
   informational(handle: number, generation: number, status: number, headers: string): boolean;
+  /** The head of a response whose body follows; arguments as for respond(). */
+  begin(handle: number, generation: number, statusFlags: number, headers: string): boolean;
+  /** Bytes of a response that has begun; a Written event says when they have left. */
+  write(handle: number, generation: number, chunk: string): boolean;
+  /** The same with bytes, which are copied. */
+  writeBytes(handle: number, generation: number, chunk: Uint8Array): boolean;
+  /** The end of a response that has begun. `trailers` are lines like headers. */
+  finish(handle: number, generation: number, trailers: string): boolean;
+  /**
+   * Reads a streamed body as a form from now on, with so many bytes of credit. `limits` has parts,
+   * fields, files, bytes of a field, of a file, of all, of a part's head, and header fields of it.
+   */
+  parts(
+    handle: number,
+    generation: number,
+    bytes: number,
+    boundary: string,
+    limits: Float64Array,
+  ): void;
+  /** What becomes of a part; one with a filename waits for it. */
+  takePart(handle: number, generation: number, number: number, skip: boolean): void;
+  /**
+   * The whole streamed body, or the part that waits, goes into an open file; a Saved event follows.
+   * False when the descriptor could not be duplicated.
+   */
+  save(
+    handle: number,
+    generation: number,
+    descriptor: number,
+    digest: boolean,
+    limit: number,
+  ): boolean;
+  /** The boundary of a Content-Type, or the number of the error in ERRORS. */
+  multipartBoundary(contentType: string): string | number;
+  /** The parts of a whole body, or the number of the error in ERRORS. Texts are bytes as latin1. */
+  decodeParts(bytes: Uint8Array, boundary: string, limits: Float64Array): NativePart[] | number;
+  /** So many more bytes of a streamed request body may come as Body events. */
+  read(handle: number, generation: number, bytes: number): void;
+  /** A file as the response; a File event follows. `texts` as sendFileText() makes them. */
+  sendFile(
+    handle: number,
+    generation: number,
+    statusFlags: number,
+    headers: string,
+    texts: string,
+  ): boolean;
   /** Resets the connection of the exchange. */
   cut(handle: number, generation: number): void;
   /**

@@ -13,6 +13,7 @@ export const LIMITS = [
   { name: "pipeline_max", group: "limits", option: "maxPipelined", unit: "requests", value: 64, floor: 1, ceiling: 1024, text: "Unanswered requests of one connection. Beyond: reading that connection pauses." },
   { name: "in_flight_max", group: "limits", option: "maxInFlight", unit: "requests", value: 65536, floor: 1, ceiling: 1048576, text: "Requests of one server that JavaScript has not answered yet. Beyond: further ones wait unread; what needs no JavaScript is still answered." },
   { name: "buffered_bytes_max", group: "limits", option: "maxBufferedBytes", unit: "bytes", value: 786432, floor: 4096, ceiling: 1073741824, text: "Response bytes waiting in one connection, with those that its unanswered requests will need if they are answered like the ones before. Beyond: no further request of it is read until the peer takes them." },
+  { name: "discard_bytes_max", group: "limits", option: "maxDiscardedBody", unit: "bytes", value: 262144, floor: 0, ceiling: 1073741824, text: "Bytes of a streamed request body that are read and dropped once its response has ended, so that the connection can go on. Beyond: it closes behind the response." },
   { name: "reserve_fds", group: "limits", option: "reserveFds", unit: "descriptors", value: 5, floor: -1, ceiling: 1048576, text: "File descriptors kept free for the application: accepting pauses when fewer are left. -1 switches the check off." },
   { name: "headers_timeout", group: "timeouts", option: "headers", unit: "milliseconds", value: 10000, floor: 0, ceiling: 86400000, text: "From the first byte of a request head (or the accepting of the connection) to its end. Then: 408, or no answer where not a byte has come. 0 switches it off." },
   { name: "receive_timeout", group: "timeouts", option: "receive", unit: "milliseconds", value: 10000, floor: 0, ceiling: 86400000, text: "Without a byte of a request body that is due. Then: 408. 0 switches it off." },
@@ -45,10 +46,20 @@ export const ERRORS = [
   { name: "HeadersTooLarge", code: "ERR_MILLRACE_HEADERS_TOO_LARGE", status: 431, text: "The header section is larger than limits.maxHeaderSize or limits.maxHeaders allow." },
   { name: "CodingNotImplemented", code: "ERR_MILLRACE_CODING_NOT_IMPLEMENTED", status: 501, text: "The transfer coding is not implemented; only chunked is." },
   { name: "VersionNotSupported", code: "ERR_MILLRACE_VERSION_NOT_SUPPORTED", status: 505, text: "The HTTP version is not supported; only 1.0 and 1.1 are." },
+  { name: "BadMultipart", code: "ERR_MILLRACE_BAD_MULTIPART", status: 400, text: "The multipart/form-data body is malformed." },
+  { name: "MultipartLimit", code: "ERR_MILLRACE_MULTIPART_LIMIT", status: 413, text: "The multipart/form-data body has too many parts, or a part or the whole is larger than the limits allow." },
+  { name: "PartHeadersTooLarge", code: "ERR_MILLRACE_PART_HEADERS_TOO_LARGE", status: 431, text: "The headers of a multipart part are larger or more than the limits allow." },
   { name: "HandlerTimeout", code: "ERR_MILLRACE_HANDLER_TIMEOUT", status: 503, text: "The handler did not answer in time (timeouts.handler)." },
   { name: "Unavailable", code: "ERR_MILLRACE_UNAVAILABLE", status: 503, text: "The server is stopping or has no handler for this request any more." },
   { name: "Aborted", code: "ERR_MILLRACE_ABORTED", status: 0, text: "The peer left, or the connection was cut, before the exchange was complete." },
   { name: "AlreadyEnded", code: "ERR_MILLRACE_ALREADY_ENDED", status: 0, text: "The response has been ended; it cannot be changed or ended again." },
+  { name: "HeadersSent", code: "ERR_MILLRACE_HEADERS_SENT", status: 0, text: "The response has begun; its status and headers cannot be changed any more." },
+  { name: "BufferFull", code: "ERR_MILLRACE_BUFFER_FULL", status: 0, text: "Far more was written than the peer takes; wait for drained() when write() returns false." },
+  { name: "GaveUp", code: "ERR_MILLRACE_GAVE_UP", status: 0, text: "The peer took longer than giveUpMs allows." },
+  { name: "SourceFailed", code: "ERR_MILLRACE_SOURCE_FAILED", status: 500, text: "What a response was streamed from failed; the connection was cut where it had begun." },
+  { name: "SaveFailed", code: "ERR_MILLRACE_SAVE_FAILED", status: 500, text: "A request body could not be written to a file; the answer is 507 when there is no space left." },
+  { name: "FileNotFound", code: "ERR_MILLRACE_FILE_NOT_FOUND", status: 404, text: "There is no such file, or none that may be sent." },
+  { name: "FileFailed", code: "ERR_MILLRACE_FILE_FAILED", status: 500, text: "A file could not be read; the status is 403 when the system does not allow it." },
   { name: "NoReply", code: "ERR_MILLRACE_NO_REPLY", status: 500, text: "The handler finished without answering; 500 was sent." },
   { name: "HandlerFailed", code: "ERR_MILLRACE_HANDLER_FAILED", status: 500, text: "The handler threw; 500 was sent." },
   { name: "InvalidHeader", code: "ERR_MILLRACE_INVALID_HEADER", status: 0, text: "A header name is not a token, or a value holds CR, LF, NUL or a character above U+00FF." },
@@ -90,10 +101,20 @@ export type ErrorCode =
   | "ERR_MILLRACE_HEADERS_TOO_LARGE"
   | "ERR_MILLRACE_CODING_NOT_IMPLEMENTED"
   | "ERR_MILLRACE_VERSION_NOT_SUPPORTED"
+  | "ERR_MILLRACE_BAD_MULTIPART"
+  | "ERR_MILLRACE_MULTIPART_LIMIT"
+  | "ERR_MILLRACE_PART_HEADERS_TOO_LARGE"
   | "ERR_MILLRACE_HANDLER_TIMEOUT"
   | "ERR_MILLRACE_UNAVAILABLE"
   | "ERR_MILLRACE_ABORTED"
   | "ERR_MILLRACE_ALREADY_ENDED"
+  | "ERR_MILLRACE_HEADERS_SENT"
+  | "ERR_MILLRACE_BUFFER_FULL"
+  | "ERR_MILLRACE_GAVE_UP"
+  | "ERR_MILLRACE_SOURCE_FAILED"
+  | "ERR_MILLRACE_SAVE_FAILED"
+  | "ERR_MILLRACE_FILE_NOT_FOUND"
+  | "ERR_MILLRACE_FILE_FAILED"
   | "ERR_MILLRACE_NO_REPLY"
   | "ERR_MILLRACE_HANDLER_FAILED"
   | "ERR_MILLRACE_INVALID_HEADER"
@@ -120,6 +141,14 @@ export const EVENT = {
   Drained: 3,
   Problem: 4,
   PeerClosed: 5,
+  Body: 6,
+  BodyEnd: 7,
+  BodyFailed: 8,
+  Written: 9,
+  Part: 10,
+  PartEnd: 11,
+  Saved: 12,
+  File: 13,
 } as const;
 
 /** Kinds of command. */
@@ -129,6 +158,14 @@ export const COMMAND = {
   Drain: 3,
   Close: 4,
   Informational: 5,
+  Begin: 6,
+  Write: 7,
+  End: 8,
+  Read: 9,
+  Parts: 10,
+  Part: 11,
+  Save: 12,
+  SendFile: 13,
 } as const;
 
 /** The counters of a loop, in wire order. */
@@ -139,6 +176,7 @@ export const METRICS = [
   { name: "blocks", kind: "gauge", text: "Memory blocks in use by connections." },
   { name: "deadlines", kind: "gauge", text: "Armed deadlines." },
   { name: "listeners", kind: "gauge", text: "Listening sockets." },
+  { name: "files", kind: "gauge", text: "Open files being sent." },
   { name: "accepted", kind: "counter", text: "Connections accepted." },
   { name: "acceptPauses", kind: "counter", text: "Times that accepting paused for want of descriptors or connections." },
   { name: "requests", kind: "counter", text: "Requests whose head was accepted." },
@@ -183,6 +221,8 @@ export const EVENT_FLAG = {
   http10: 1,
   bodyIsBlob: 2,
   head: 4,
+  bodyFollows: 8,
+  hasFilename: 16,
 } as const;
 
 /** Bits of a response's flags. */
@@ -192,6 +232,8 @@ export const COMMAND_FLAG = {
   hasLength: 4,
   hasDate: 8,
   hasConnection: 16,
+  digest: 32,
+  skip: 64,
 } as const;
 
 /** What answers a route. */
@@ -202,6 +244,7 @@ export const ROUTE_KIND = {
   NotFound: 3,
   MethodNotAllowed: 4,
   Options: 5,
+  File: 6,
 } as const;
 
 /** What a route does with a request body. */
@@ -209,6 +252,7 @@ export const BODY_MODE = {
   None: 0,
   Buffer: 1,
   Sized: 2,
+  Stream: 3,
 } as const;
 
 /** Known methods by number; 0 stands for every other one. */

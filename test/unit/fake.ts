@@ -1,5 +1,11 @@
 // A Binding without native code: encodes requests as the loop would, and keeps what is answered.
-import type { Binding, Dispatch, NativeOptions, OpenedServer } from "../../src/native/binding.ts";
+import type {
+  Binding,
+  Dispatch,
+  NativeOptions,
+  NativePart,
+  OpenedServer,
+} from "../../src/native/binding.ts";
 import { COMMAND, EVENT, EVENT_FLAG, METHODS } from "../../src/native/tables.ts";
 
 export interface FakeRequest {
@@ -86,6 +92,56 @@ export class FakeBinding implements Binding {
   informational(_handle: number, _generation: number, status: number, headers: string): boolean {
     this.informationals.push({ status, headers });
     return true;
+  }
+
+  readonly begun: FakeAnswer[] = [];
+  readonly chunks: string[] = [];
+  readonly finished: string[] = [];
+  readonly credits: number[] = [];
+
+  begin(handle: number, generation: number, statusFlags: number, headers: string): boolean {
+    const answer = { handle, generation, status: statusFlags & 0xffff, flags: statusFlags >>> 16 };
+    if (this.accepts) this.begun.push({ ...answer, headers, body: "" });
+    return this.accepts;
+  }
+
+  write(_handle: number, _generation: number, chunk: string): boolean {
+    this.chunks.push(chunk);
+    return this.accepts;
+  }
+
+  writeBytes(_handle: number, _generation: number, chunk: Uint8Array): boolean {
+    this.chunks.push(Buffer.from(chunk).toString());
+    return this.accepts;
+  }
+
+  finish(_handle: number, _generation: number, trailers: string): boolean {
+    this.finished.push(trailers);
+    return this.accepts;
+  }
+
+  sendFile(): boolean {
+    return this.accepts;
+  }
+
+  parts(): void {}
+
+  takePart(): void {}
+
+  save(): boolean {
+    return this.accepts;
+  }
+
+  multipartBoundary(): string | number {
+    return "b";
+  }
+
+  decodeParts(): NativePart[] | number {
+    return [];
+  }
+
+  read(_handle: number, _generation: number, bytes: number): void {
+    this.credits.push(bytes);
   }
 
   cut(handle: number): void {
@@ -183,6 +239,7 @@ export class FakeBinding implements Binding {
     const [seconds, nanoseconds] = process.hrtime();
     words[10] = seconds * 1000 + Math.floor(nanoseconds / 1e6);
     words[11] = 0;
+    words[15] = 0;
     words[12] = asBlob ? this.#blobs.push(body) - 1 : 0;
     for (const [index, [at, length]] of params.entries()) words[16 + index] = at | (length << 16);
     if (!asBlob) this.#batch.set(body, offset + 64 + params.length * 4);

@@ -1,6 +1,7 @@
 #include "core/lane/lane.h"
 
 #include "core/base/blob.h"
+#include "core/base/fd.h"
 
 namespace millrace {
 
@@ -17,10 +18,17 @@ void Lane::drop_undelivered() {
   }
   while (char* record = commands.front()) {
     const auto* command = reinterpret_cast<const Command*>(record);
-    if ((command->flags & kCommandBodyIsBlob) != 0) {
-      Blob dropped = Blob::adopt(reinterpret_cast<char*>(command->blob), command->body_length);
-    }
+    drop(*command);
     commands.pop(command->size);
+  }
+}
+
+void Lane::drop(const Command& command) {
+  if ((command.flags & kCommandBodyIsBlob) != 0) {
+    Blob dropped = Blob::adopt(reinterpret_cast<char*>(command.blob), command.body_length);
+  }
+  if (static_cast<CommandKind>(command.kind) == CommandKind::Save) {
+    Fd closed(static_cast<int>(command.amount));
   }
 }
 

@@ -36,6 +36,9 @@ class Lane final {
     if (loop_waits_for_room.load(std::memory_order_relaxed)) loop_bell.ring();
   }
 
+  // What a command owns besides its record: a blob, a descriptor.
+  static void drop(const Command& command);
+
  private:
   void drop_undelivered();
 };

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
+#include "core/disk/warm_file.h"
 #include "core/loop/loop.h"
 
 namespace millrace {
@@ -14,6 +16,10 @@ constexpr size_t kPartsMax = 64;
 constexpr size_t kBlockWriteMax = 2 * Slab::kBlockSize;
 // Shorter ones are copied: a part of its own costs the kernel more than the copy costs us.
 constexpr size_t kStaticPartMin = 1024;
+// A file goes in pieces, and after some of them the other connections have their turn: a peer that
+// takes everything at once would keep them waiting for as long as its file is.
+constexpr size_t kFilePieceMax = size_t{1} << 20;
+constexpr size_t kFileTurnMax = 4 * kFilePieceMax;
 
 }  // namespace
 
@@ -118,11 +124,21 @@ void Connection::unpause() {
 
 bool Connection::can_open_exchange() {
   if (loop_.can_open_exchange()) return true;
+  if (starve()) loop_.add_starved(id_.index);
+  return false;
+}
+
+bool Connection::can_emit() {
+  if (loop_.can_emit()) return true;
+  if (starve()) loop_.add_muted(id_.index);
+  return false;
+}
+
+// True when it has to be put on one of the loop's lists.
+bool Connection::starve() {
   if (state_ != State::Open) return false;
   pause();
-  if (!starved_) loop_.add_starved(id_.index);
-  starved_ = true;
-  return false;
+  return !std::exchange(starved_, true);
 }
 
 ExchangeId Connection::open_exchange() {
@@ -138,13 +154,13 @@ void Connection::close_exchange(ExchangeId id, bool delivered) {
   if (delivered) loop_.count_completed();
   if (!delivered) {
     loop_.stats().aborted.increment();
-    loop_.notify(id, EventKind::Aborted);
+    loop_.notify({id, EventKind::Aborted});
   }
 }
 
 Event* Connection::begin_event(ExchangeId, size_t size) { return loop_.begin_event(size); }
 void Connection::end_event(Event* event) { loop_.end_event(event); }
-void Connection::notify(ExchangeId id, EventKind kind) { loop_.notify(id, kind); }
+void Connection::notify(const Notice& notice) { loop_.notify(notice); }
 
 void Connection::on_command(const Command& command) { session_->command(command, *this); }
 
@@ -169,11 +185,11 @@ void Connection::write(Bytes bytes) {
   mark_dirty();
 }
 
-void Connection::write_blob(Blob blob) {
-  if (state_ == State::Closed || blob.empty()) return;
-  queued_bytes_ += blob.size();
-  size_t size = blob.size();
-  queue_.push_back({blob.release(), size, Keep::Blob});
+void Connection::write_blob(Blob blob, size_t from) {
+  if (state_ == State::Closed || blob.size() <= from) return;
+  size_t size = blob.size() - from;
+  queued_bytes_ += size;
+  queue_.push_back({blob.release() + from, size, Keep::Blob, -1, from});
   mark_dirty();
 }
 
@@ -182,6 +198,14 @@ void Connection::write_static(Bytes bytes) {
   if (state_ == State::Closed) return;
   queued_bytes_ += bytes.size();
   queue_.push_back({const_cast<char*>(bytes.data()), bytes.size(), Keep::Static});
+  mark_dirty();
+}
+
+void Connection::write_file(Fd file, uint64_t offset, uint64_t size) {
+  if (state_ == State::Closed || size == 0) return;
+  queue_.push_back({nullptr, static_cast<size_t>(size), Keep::File, file.release(), offset});
+  files_queued_++;
+  loop_.stats().files.increment();
   mark_dirty();
 }
 
@@ -198,36 +222,75 @@ void Connection::flush() {
 }
 
 void Connection::send_queue() {
+  size_t file_bytes_left = kFileTurnMax;
   while (!queue_.empty()) {
-    std::array<Bytes, kPartsMax> parts;
-    size_t count = std::min(queue_.size(), kPartsMax);
-    size_t bytes = 0;
-    for (size_t i = 0; i < count; i++) {
-      parts[i] = Bytes(queue_[i].data, queue_[i].size);
-      bytes += parts[i].size();
+    SendResult result = SendResult::Done;
+    if (queue_.front().keep == Keep::File) {
+      if (file_bytes_left == 0) return go_on_later();
+      if (!file_ready(queue_.front())) return;
+      size_t bytes = std::min({queue_.front().size, kFilePieceMax, file_bytes_left});
+      file_bytes_left -= bytes;
+      result = send_file_part(bytes);
+    } else {
+      result = send_parts();
     }
-    switch (loop_.poller().send(id_, {parts.data(), count})) {
-      case SendResult::Done:
-        loop_.stats().bytes_out.add(static_cast<int64_t>(bytes));
-        drop_segments(count);
-        break;
-      case SendResult::Pending:
-        sending_segments_ = count;
-        on_progress();
-        return;
-      case SendResult::Failed: return on_broken();
-    }
+    if (result == SendResult::Pending) return on_progress();
+    if (result == SendResult::Failed) return on_broken();
   }
   all_sent();
 }
 
+// One gather of what stands before the next file.
+SendResult Connection::send_parts() {
+  std::array<Bytes, kPartsMax> parts;
+  size_t count = 0;
+  for (; count < std::min(queue_.size(), kPartsMax); count++) {
+    if (queue_[count].keep == Keep::File) break;
+    parts[count] = Bytes(queue_[count].data, queue_[count].size);
+  }
+  SendResult result = loop_.poller().send(id_, {parts.data(), count});
+  if (result == SendResult::Done) drop_sent(count, 0);
+  if (result == SendResult::Pending) sending_segments_ = count;
+  return result;
+}
+
+SendResult Connection::send_file_part(size_t bytes) {
+  const Segment& first = queue_.front();
+  SendResult result = loop_.poller().send_file(id_, first.file, first.offset, bytes);
+  if (result == SendResult::Done) drop_sent(1, bytes);
+  if (result == SendResult::Pending) {
+    sending_segments_ = 1;
+    sending_file_bytes_ = bytes;
+  }
+  return result;
+}
+
+// Whether its next bytes can be sent without waiting for a disk. When not, on_disk_done() goes on.
+bool Connection::file_ready(const Segment& file) {
+  if (warming_ != 0) return false;
+  size_t window = std::min(file.size, kFilePieceMax);
+  if (file.offset < warm_until_ || is_warm(file.file, file.offset, window)) return true;
+  Fd own = Fd(file.file);
+  Fd copy = own.duplicate();
+  static_cast<void>(own.release());
+  if (!copy.is_open()) return true;  // short of descriptors: the loop waits for the disk itself
+  auto work = std::make_unique<WarmFileWork>(std::move(copy), file.offset, window);
+  work->ticket = warming_ = new_ticket();
+  warm_until_ = file.offset + window;
+  submit(std::move(work));
+  return false;
+}
+
+// Other connections first; the loop does not sleep until then.
+void Connection::go_on_later() {
+  if (dirty_) return;
+  dirty_ = true;
+  loop_.add_unfinished(id_.index);
+}
+
 void Connection::on_sent() {
   if (state_ == State::Closed) return;
-  size_t bytes = 0;
-  for (size_t i = 0; i < sending_segments_; i++) bytes += queue_[i].size;
-  loop_.stats().bytes_out.add(static_cast<int64_t>(bytes));
-  drop_segments(sending_segments_);
-  sending_segments_ = 0;
+  drop_sent(std::exchange(sending_segments_, 0), std::exchange(sending_file_bytes_, 0));
   own_deadline_ = kNever;
   update_deadline();
   send_queue();
@@ -239,12 +302,36 @@ void Connection::on_progress() {
   update_deadline();
 }
 
+// `file_bytes`: not 0 when the one segment is a file, of which so many bytes have left.
+void Connection::drop_sent(size_t count, size_t file_bytes) {
+  size_t bytes = file_bytes;
+  if (file_bytes == 0) {
+    for (size_t i = 0; i < count; i++) bytes += queue_[i].size;
+  }
+  loop_.stats().bytes_out.add(static_cast<int64_t>(bytes));
+  Segment& first = queue_.front();
+  if (file_bytes > 0 && file_bytes < first.size) {
+    first.offset += file_bytes;
+    first.size -= file_bytes;
+    return;
+  }
+  drop_segments(count);
+}
+
 void Connection::drop_segments(size_t count) {
   for (size_t i = 0; i < count; i++) {
     Segment& segment = queue_[i];
+    if (segment.keep == Keep::File) {
+      Fd closed(segment.file);
+      warm_until_ = 0;
+      files_queued_--;
+      loop_.stats().files.decrement();
+      continue;
+    }
     queued_bytes_ -= segment.size;
     if (segment.keep == Keep::Block) loop_.give_back_block(segment.data);
-    if (segment.keep == Keep::Blob) Blob dropped = Blob::adopt(segment.data, segment.size);
+    if (segment.keep == Keep::Blob)
+      Blob dropped = Blob::adopt(segment.data - segment.offset, segment.size);
   }
   queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(count));
   // An idle connection keeps no large table.
@@ -287,7 +374,8 @@ void Connection::abort(CloseCause cause) {
 void Connection::on_broken() {
   if (state_ == State::Closed) return;
   cause_ = CloseCause::ConnectionLost;
-  close_now(false);
+  // A file may have ended too early: the peer must not take what it has for the whole answer.
+  close_now(!queue_.empty() && queue_.front().keep == Keep::File);
 }
 
 void Connection::force() {
@@ -304,12 +392,31 @@ void Connection::close_now(bool reset) {
   update_deadline();
   loop_.poller().close(id_, reset);
   // The kernel has its copy: nothing of a pending send is read after close().
-  sending_segments_ = 0;
+  sending_segments_ = sending_file_bytes_ = 0;
   drop_segments(queue_.size());
 }
 
 void Connection::on_drain() {
   if (state_ == State::Open) session_->drain(*this);
+}
+
+// --- the disk ---
+
+uint64_t Connection::new_ticket() { return loop_.new_ticket(id_.index); }
+
+std::unique_ptr<FileWriter> Connection::open_writer(Fd file, uint64_t ticket, bool digest) {
+  return loop_.open_writer(std::move(file), ticket, digest);
+}
+
+void Connection::submit(std::unique_ptr<DiskWork> work) { loop_.submit(std::move(work)); }
+
+bool Connection::on_disk_done(std::unique_ptr<DiskWork>& work) {
+  if (work->ticket == warming_) {
+    warming_ = 0;
+    if (state_ != State::Closed) mark_dirty();
+    return false;
+  }
+  return state_ == State::Open && session_->disk_done(work, *this);
 }
 
 // --- deadlines ---
@@ -344,6 +451,7 @@ void Connection::on_deadline() {
 // --- surroundings ---
 
 Milliseconds Connection::now() const { return loop_.now(); }
+UnixSeconds Connection::wall_clock() const { return loop_.wall_clock(); }
 Bytes Connection::date_line() { return loop_.date_line(); }
 const Limits& Connection::limits() const { return loop_.limits(); }
 bool Connection::draining() const { return loop_.draining(); }

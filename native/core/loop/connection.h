@@ -34,6 +34,7 @@ class Connection final : public Sink {
   void on_offer();  // after resume(): unread bytes, or none
   void on_room();   // when starved: go on
   void on_drain();
+  [[nodiscard]] bool on_disk_done(std::unique_ptr<DiskWork>& work);
   void flush();
   void force();  // the stop deadline has passed
 
@@ -47,17 +48,25 @@ class Connection final : public Sink {
   void close_exchange(ExchangeId id, bool delivered) override;
   [[nodiscard]] Event* begin_event(ExchangeId id, size_t size) override;
   void end_event(Event* event) override;
-  void notify(ExchangeId id, EventKind kind) override;
+  void notify(const Notice& notice) override;
+  [[nodiscard]] bool can_emit() override;
   void write(Bytes bytes) override;
-  void write_blob(Blob blob) override;
+  void write_blob(Blob blob, size_t from = 0) override;
   void write_static(Bytes bytes) override;
+  void write_file(Fd file, uint64_t offset, uint64_t size) override;
+  [[nodiscard]] size_t files_queued() const override { return files_queued_; }
   [[nodiscard]] size_t buffered() const override { return queued_bytes_; }
+  [[nodiscard]] uint64_t new_ticket() override;
+  [[nodiscard]] std::unique_ptr<FileWriter> open_writer(Fd file, uint64_t ticket,
+                                                        bool digest) override;
+  void submit(std::unique_ptr<DiskWork> work) override;
   void set_deadline(Milliseconds at) override;
   void pause() override;
   void resume() override;
   void finish(CloseCause cause) override;
   void abort(CloseCause cause) override;
   [[nodiscard]] Milliseconds now() const override;
+  [[nodiscard]] UnixSeconds wall_clock() const override;
   [[nodiscard]] Bytes date_line() override;
   [[nodiscard]] const Limits& limits() const override;
   [[nodiscard]] bool draining() const override;
@@ -79,21 +88,29 @@ class Connection final : public Sink {
     Lingering,  // half-closed by us; reading and dropping
     Closed,     // close() was called; waiting for the poller's last word
   };
-  enum class Keep : uint8_t { Block, Blob, Static };
+  enum class Keep : uint8_t { Block, Blob, Static, File };
   // A run of queued bytes and what keeps them alive.
   struct Segment {
-    char* data = nullptr;
+    char* data = nullptr;  // none of a file
     size_t size = 0;
     Keep keep = Keep::Block;
+    int file = -1;        // ours to close
+    uint64_t offset = 0;  // in the file; of a blob: where `data` lies in it
   };
 
   void offer(MutableBytes bytes);
   void offer_again();
   void stash(Bytes bytes);
   void unpause();
+  [[nodiscard]] bool starve();
   void mark_dirty();
   void send_queue();
+  [[nodiscard]] SendResult send_parts();
+  [[nodiscard]] SendResult send_file_part(size_t bytes);
+  [[nodiscard]] bool file_ready(const Segment& file);
+  void drop_sent(size_t count, size_t file_bytes);
   void drop_segments(size_t count);
+  void go_on_later();
   void all_sent();
   void linger();
   void close_now(bool reset);
@@ -103,8 +120,12 @@ class Connection final : public Sink {
   const ConnectionId id_;
   std::unique_ptr<Session> session_;
   std::vector<Segment> queue_;
-  size_t queued_bytes_ = 0;
-  size_t sending_segments_ = 0;  // of a pending send; their bytes must stay
+  size_t queued_bytes_ = 0;  // in memory: those of files are not counted
+  uint32_t files_queued_ = 0;
+  uint64_t warming_ = 0;     // the ticket of a window that is being read into the page cache
+  uint64_t warm_until_ = 0;  // of the file at the front: what has been, is not asked about again
+  size_t sending_segments_ = 0;    // of a pending send; their bytes must stay
+  size_t sending_file_bytes_ = 0;  // of a pending send of a file, which is the first segment
   Blob unread_;
   size_t unread_begin_ = 0;
   size_t unread_end_ = 0;

@@ -13,7 +13,7 @@ constexpr Milliseconds kWarnEvery = 10'000;
 
 // Fixed part, spans, the longest head with its separators, the peer's address, an inline body.
 size_t event_bytes_max(const Limits& limits) {
-  auto head = static_cast<size_t>(limits.header_bytes_max);
+  auto head = static_cast<size_t>(limits.header_bytes_max + limits.trailer_bytes_max);
   return sizeof(Event) + kRouteParamsMax * sizeof(ParamSpan) + head + sizeof(Address) +
          kInlineBodyMax + 64;
 }
@@ -24,9 +24,10 @@ uint32_t divided(int64_t total, uint32_t share) {
 
 }  // namespace
 
-Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& router,
+Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& router, Disk& disk,
            uint32_t share)
-    : poller_(std::move(poller)),
+    : disk_(disk),
+      poller_(std::move(poller)),
       limits_(limits),
       router_(router),
       connections_max_(divided(limits.connections_max, share)),
@@ -37,6 +38,7 @@ Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& r
       polled_at_(now_),
       timers_(now_),
       fields_(static_cast<size_t>(limits.header_count_max)) {
+  inbox_.set_wake([](void* who) { static_cast<Poller*>(who)->wake(); }, poller_.get());
   lane_.loop_bell.set_wake([](void* who) { static_cast<Poller*>(who)->wake(); }, poller_.get());
 }
 
@@ -63,12 +65,14 @@ Milliseconds Loop::work() {
   if (!clock_is_fresh_) read_clock();
   clock_is_fresh_ = false;
   take_commands();
+  take_disk_work();
   deliver_notices();
+  offer_muted();
   offer_starved();
   offer_all();
   flush_all();
   check_closed();
-  if (starved_.empty() && notices_.empty())
+  if (starved_.empty() && muted_.empty() && notices_.empty())
     lane_.loop_waits_for_room.store(false, std::memory_order_relaxed);
   if (events_written_) {
     events_written_ = false;
@@ -121,7 +125,7 @@ void Loop::read_clock() {
 }
 
 Milliseconds Loop::sleep_time() {
-  if (!dirty_.empty() || !offers_.empty() || waits_in_vain()) return 0;
+  if (!dirty_.empty() || !unfinished_.empty() || !offers_.empty() || waits_in_vain()) return 0;
   Milliseconds at_most = timers_.until_next(now_);
   for (Milliseconds at : {accept_retry_, close_deadline_}) {
     if (at == kNever) continue;
@@ -133,7 +137,8 @@ Milliseconds Loop::sleep_time() {
 
 bool Loop::waits_in_vain() {
   if (!notices_.empty()) return lane_.events.has_room(sizeof(Event));
-  return !starved_.empty() && exchanges_.has_room() && lane_.events.has_room(head_room_);
+  bool waits = !muted_.empty() || (!starved_.empty() && exchanges_.has_room());
+  return waits && lane_.events.has_room(head_room_);
 }
 
 void Loop::handle(const Completion& completion) {
@@ -227,7 +232,7 @@ uint32_t Loop::accepts_left() const {
 void Loop::warn(uint16_t status) {
   if (warned_at_ != kNever && now_ - warned_at_ < kWarnEvery) return;
   warned_at_ = now_;
-  add_notice({{}, EventKind::Problem, status});
+  notify({{}, EventKind::Problem, status});
 }
 
 void Loop::expire() {
@@ -263,23 +268,45 @@ void Loop::take(const Command& command) {
     case CommandKind::Drain:
     case CommandKind::Close:
       draining_ = true;
-      if (static_cast<CommandKind>(command.kind) == CommandKind::Close)
-        begin_close(command.wait_ms);
+      if (static_cast<CommandKind>(command.kind) == CommandKind::Close) begin_close(command.amount);
       return;
     default: break;
   }
   uint32_t index = exchanges_.connection_of(command.exchange);
   if (index == UINT32_MAX) {
     stats_.late_commands.increment();
-    if ((command.flags & kCommandBodyIsBlob) != 0) {
-      Blob dropped = Blob::adopt(reinterpret_cast<char*>(command.blob), command.body_length);
-    }
+    Lane::drop(command);
     return;
   }
   if (static_cast<CommandKind>(command.kind) == CommandKind::Cut) {
     return connections_[index]->abort(CloseCause::CloseCalled);
   }
   connections_[index]->on_command(command);
+}
+
+// --- the disk ---
+
+uint64_t Loop::new_ticket(uint32_t index) {
+  if (++last_ticket_ == 0) last_ticket_ = 1;
+  return uint64_t{last_ticket_} << 32 | index;
+}
+
+std::unique_ptr<FileWriter> Loop::open_writer(Fd file, uint64_t ticket, bool digest) {
+  FileWriterOptions options;
+  options.ticket = ticket;
+  options.digest = digest;
+  return std::make_unique<FileWriter>(disk_, inbox_, std::move(file), options);
+}
+
+void Loop::take_disk_work() {
+  if (inbox_.is_empty()) return;
+  inbox_.take(disk_work_);
+  for (auto& work : disk_work_) {
+    auto index = static_cast<uint32_t>(work->ticket);
+    Connection* connection = index < connections_.size() ? connections_[index].get() : nullptr;
+    if (connection == nullptr || !connection->on_disk_done(work)) disk_.discard(std::move(work));
+  }
+  disk_work_.clear();
 }
 
 void Loop::begin_close(Milliseconds wait) {
@@ -300,13 +327,19 @@ void Loop::check_closed() {
   if (!closing_ || drained_sent_ || open_connections_ > 0) return;
   drained_sent_ = true;
   close_deadline_ = kNever;
-  add_notice({{}, EventKind::Drained, 0, completed_after_close_, forced_after_close_});
+  notify({{}, EventKind::Drained, 0, completed_after_close_, forced_after_close_});
 }
 
 // --- events ---
 
 bool Loop::can_open_exchange() {
-  if (exchanges_.has_room() && notices_.empty() && lane_.events.has_room(head_room_)) return true;
+  if (exchanges_.has_room() && can_emit()) return true;
+  lane_.loop_waits_for_room.store(true, std::memory_order_relaxed);
+  return false;
+}
+
+bool Loop::can_emit() {
+  if (notices_.empty() && lane_.events.has_room(head_room_)) return true;
   lane_.loop_waits_for_room.store(true, std::memory_order_relaxed);
   return false;
 }
@@ -325,10 +358,8 @@ void Loop::end_event(Event* event) {
   events_written_ = true;
 }
 
-void Loop::notify(ExchangeId id, EventKind kind) { add_notice({id, kind}); }
-
 // Written at once where there is room, so that no request waits behind a notice without need.
-void Loop::add_notice(const Notice& notice) {
+void Loop::notify(const Notice& notice) {
   notices_.push_back(notice);
   deliver_notices();
 }
@@ -368,6 +399,20 @@ void Loop::offer_starved() {
                   scratch_.end());
 }
 
+// Bodies of open exchanges go first: what is in flight has to end before anything new begins.
+void Loop::offer_muted() {
+  if (muted_.empty()) return;
+  scratch_.clear();
+  scratch_.swap(muted_);
+  size_t served = 0;
+  while (served < scratch_.size() && can_emit()) {
+    Connection* connection = connections_[scratch_[served++]].get();
+    if (connection != nullptr) connection->on_room();
+  }
+  muted_.insert(muted_.begin(), scratch_.begin() + static_cast<std::ptrdiff_t>(served),
+                scratch_.end());
+}
+
 void Loop::offer_all() {
   // What resumes meanwhile waits for the next turn, so that no connection keeps the others out.
   scratch_.clear();
@@ -378,6 +423,9 @@ void Loop::offer_all() {
 }
 
 void Loop::flush_all() {
+  // Those that had their share of the last turn come behind all others.
+  dirty_.insert(dirty_.end(), unfinished_.begin(), unfinished_.end());
+  unfinished_.clear();
   // A flush may make a connection dirty again (its session goes on); that is for this turn too,
   // once.
   for (size_t i = 0; i < dirty_.size(); i++) {

@@ -10,6 +10,7 @@
 
 #include "core/base/slab.h"
 #include "core/base/threads.h"
+#include "core/disk/disk.h"
 #include "core/lane/lane.h"
 #include "core/loop/connection.h"
 #include "core/loop/exchanges.h"
@@ -25,9 +26,10 @@ namespace millrace {
 
 class Loop final {
  public:
-  // `limits` and `router` outlive the loop. `share` is how many loops the server's totals are
-  // divided among.
-  Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& router, uint32_t share);
+  // `limits`, `router` and `disk` outlive the loop; `disk` has stopped when it ends. `share` is how
+  // many loops the server's totals are divided among.
+  Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& router, Disk& disk,
+       uint32_t share);
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -60,36 +62,36 @@ class Loop final {
   [[nodiscard]] bool can_open_exchange();
   [[nodiscard]] Event* begin_event(size_t size);
   void end_event(Event* event);
-  void notify(ExchangeId id, EventKind kind);
+  void notify(const Notice& notice);
+  [[nodiscard]] bool can_emit();
   void count_completed() { completed_after_close_ += closing_ ? 1 : 0; }
   void count_forced(uint32_t exchanges) { forced_after_close_ += exchanges; }
   void count_response(uint16_t status);
+  [[nodiscard]] uint64_t new_ticket(uint32_t index);
+  [[nodiscard]] std::unique_ptr<FileWriter> open_writer(Fd file, uint64_t ticket, bool digest);
+  void submit(std::unique_ptr<DiskWork> work) { disk_.submit(std::move(work), inbox_); }
+  [[nodiscard]] UnixSeconds wall_clock() const { return wall_clock_; }
   [[nodiscard]] char* take_block();
   void give_back_block(char* block);
   void add_dirty(uint32_t index) { dirty_.push_back(index); }
+  void add_unfinished(uint32_t index) { unfinished_.push_back(index); }
   void add_offer(uint32_t index) { offers_.push_back(index); }
   void add_starved(uint32_t index) { starved_.push_back(index); }
+  void add_muted(uint32_t index) { muted_.push_back(index); }
 
  private:
-  struct Notice {
-    ExchangeId id;
-    EventKind kind;
-    uint16_t status = 0;
-    uint32_t head_a = 0;
-    uint32_t head_b = 0;
-  };
-
   void handle(const Completion& completion);
   void accepted(const Completion& completion);
   void closed(ConnectionId id);
   void accept_failed(int error);
   void gate_accepting();
   void take_commands();
+  void take_disk_work();
   void take(const Command& command);
   void offer_starved();
+  void offer_muted();
   void offer_all();
   void flush_all();
-  void add_notice(const Notice& notice);
   void deliver_notices();
   void expire();
   void begin_close(Milliseconds wait);
@@ -102,6 +104,10 @@ class Loop final {
   void read_clock();
   [[nodiscard]] bool catches_up(bool nothing_left);
 
+  Disk& disk_;
+  DiskInbox inbox_;
+  std::vector<std::unique_ptr<DiskWork>> disk_work_;
+  uint32_t last_ticket_ = 0;
   std::unique_ptr<Poller> poller_;
   const Limits& limits_;
   const Router& router_;
@@ -120,8 +126,10 @@ class Loop final {
   std::vector<ProtocolMaker> protocols_;                  // by listener
   std::vector<HeaderField> fields_;
   std::vector<uint32_t> dirty_;
+  std::vector<uint32_t> unfinished_;  // dirty in the next turn
   std::vector<uint32_t> offers_;
-  std::vector<uint32_t> starved_;
+  std::vector<uint32_t> starved_;  // wait for room in the lane and for an exchange
+  std::vector<uint32_t> muted_;    // wait for room in the lane only
   std::vector<uint32_t> expired_;
   std::vector<uint32_t> scratch_;
   std::vector<Notice> notices_;  // events that wait for room in the lane

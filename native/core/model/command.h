@@ -21,6 +21,9 @@ constexpr uint16_t kCommandClose = 2;       // the handler wants Connection: clo
 constexpr uint16_t kCommandHasLength = 4;   // the header lines hold Content-Length (HEAD answers)
 constexpr uint16_t kCommandHasDate = 8;     // the header lines hold Date
 constexpr uint16_t kCommandHasConnection = 16;  // the header lines hold Connection (101 only)
+// Flags of Save and Part.
+constexpr uint16_t kCommandDigest = 32;  // Save: with a SHA-256
+constexpr uint16_t kCommandSkip = 64;    // Part: its content is dropped
 
 struct Command {
   uint32_t size = 0;  // of the whole record in the ring, a multiple of 8
@@ -31,9 +34,15 @@ struct Command {
   uint16_t reserved = 0;
   uint32_t header_length = 0;  // bytes of "Name: value\r\n" lines behind the fixed part, latin1
   uint32_t body_length = 0;    // bytes
-  uint32_t wait_ms = 0;        // Close: until what is left is forced
-  uint64_t blob = 0;           // char* of an owned blob (kCommandBodyIsBlob)
+  // Close: ms until what is left is forced. Read, Parts: bytes of credit. Begin: bytes of the body
+  // where the header lines say so. Save: a descriptor, owned by the command. Part: its number.
+  uint32_t amount = 0;
+  uint64_t blob = 0;  // char* of an owned blob (kCommandBodyIsBlob)
 };
+// A blob of body bytes leaves room for the framing that a protocol puts around them, so that they
+// need not be copied for it: the bytes lie behind kBlobFront bytes and before kBlobBack ones.
+constexpr size_t kBlobFront = 16;
+constexpr size_t kBlobBack = 16;
 static_assert(sizeof(Command) == 40 && std::is_trivially_copyable_v<Command>);
 
 }  // namespace millrace

@@ -18,14 +18,17 @@ enum class EventKind : uint16_t {
 };
 
 // Flags of a Request.
-constexpr uint16_t kEventHttp10 = 1;      // HTTP/1.0, else 1.1
-constexpr uint16_t kEventBodyIsBlob = 2;  // the body is in `blob`, not behind the text
-constexpr uint16_t kEventHead = 4;        // HEAD: the response has no body on the wire
+constexpr uint16_t kEventHttp10 = 1;       // HTTP/1.0, else 1.1
+constexpr uint16_t kEventBodyIsBlob = 2;   // the body is in `blob`, not behind the text
+constexpr uint16_t kEventHead = 4;         // HEAD: the response has no body on the wire
+constexpr uint16_t kEventBodyFollows = 8;  // the body comes by Body events, when it is asked for
+// Flags of a Part.
+constexpr uint16_t kEventHasFilename = 16;  // it is a file: it waits for a Part or Save command
 
 // Layout, in 32-bit words, is what src/native/lane.ts reads (scripts/gen.mjs exports the offsets).
 // Text of a Request, all latin1: method, target, peer address, then "name\0value\n" per header
 // field preceded by one "\n"; names in lower case. So "\nhost\0" finds a field and no value can
-// fake one.
+// fake one. A buffered body's trailer fields follow in the same form, head_b bytes.
 struct Event {
   uint32_t size = 0;  // 0: of the whole record in the ring, a multiple of 8
   uint16_t kind = 0;  // 1
@@ -46,7 +49,7 @@ struct Event {
   uint16_t status = 0;     //     Problem: ErrorCode or errno
   uint64_t blob = 0;       // 12, 13: char* of an owned blob (kEventBodyIsBlob), body_length bytes
   uint32_t head_a = 0;     // 14: Drained: completed · Request: loop-wide connection index
-  uint32_t head_b = 0;     // 15: Drained: forced
+  uint32_t head_b = 0;     // 15: Drained: forced · Request: bytes of the trailer text
 };
 static_assert(sizeof(Event) == 64 && std::is_trivially_copyable_v<Event>);
 static_assert(offsetof(Event, exchange) == 8 && offsetof(Event, target_length) == 20);
@@ -55,7 +58,19 @@ static_assert(offsetof(Event, body_length) == 32 && offsetof(Event, blob) == 48)
 // Behind the fixed part come, in this order: param_count ParamSpans (4 bytes each), the text, the
 // inline body.
 [[nodiscard]] inline uint32_t event_text_length(const Event& event) {
-  return event.method_length + event.target_length + event.peer_length + event.header_length;
+  bool is_request = event.kind == static_cast<uint16_t>(EventKind::Request);
+  uint32_t trailers = is_request ? event.head_b : 0;
+  return event.method_length + event.target_length + event.peer_length + event.header_length +
+         trailers;
 }
+
+// An event that carries no more than its fixed part. Never lost: kept until the lane has room.
+struct Notice {
+  ExchangeId id;
+  EventKind kind;
+  uint16_t status = 0;
+  uint32_t head_a = 0;
+  uint32_t head_b = 0;
+};
 
 }  // namespace millrace

@@ -10,18 +10,18 @@ char* append(char* out, Bytes bytes) {
   return out + bytes.size();
 }
 
-size_t header_text_size(const RequestHead& head) {
+}  // namespace
+
+size_t fields_text_size(const HeaderField* fields, uint32_t count) {
   size_t size = 1;
-  for (uint32_t i = 0; i < head.header_count; i++) {
-    size += head.headers[i].name.size() + head.headers[i].value.size() + 2;
-  }
+  for (uint32_t i = 0; i < count; i++) size += fields[i].name.size() + fields[i].value.size() + 2;
   return size;
 }
 
-char* append_headers(char* out, const RequestHead& head) {
+char* write_fields_text(const HeaderField* fields, uint32_t count, char* out) {
   *out++ = '\n';
-  for (uint32_t i = 0; i < head.header_count; i++) {
-    const HeaderField& field = head.headers[i];
+  for (uint32_t i = 0; i < count; i++) {
+    const HeaderField& field = fields[i];
     const char* name = field.name.data();
     size_t length = field.name.size();
     for (size_t at = 0; at < length; at++) out[at] = ascii_lower(name[at]);
@@ -33,11 +33,10 @@ char* append_headers(char* out, const RequestHead& head) {
   return out;
 }
 
-}  // namespace
-
 size_t request_event_size(const RequestText& text) {
   return sizeof(Event) + text.match.param_count * sizeof(ParamSpan) + text.head.method.size() +
-         text.head.target.size() + text.peer.size() + header_text_size(text.head);
+         text.head.target.size() + text.peer.size() +
+         fields_text_size(text.head.headers, text.head.header_count);
 }
 
 char* fill_request_event(const RequestText& text, Event& event) {
@@ -57,7 +56,7 @@ char* fill_request_event(const RequestText& text, Event& event) {
   out = append(out, text.head.target);
   out = append(out, text.peer);
   char* headers = out;
-  out = append_headers(out, text.head);
+  out = write_fields_text(text.head.headers, text.head.header_count, out);
   event.header_length = static_cast<uint32_t>(out - headers);
   return out;
 }

@@ -16,6 +16,10 @@ struct RequestText {
   Bytes peer;
 };
 
+// Header fields in the form that events have them: names in lower case, "\nname\0value\n…".
+[[nodiscard]] size_t fields_text_size(const HeaderField* fields, uint32_t count);
+char* write_fields_text(const HeaderField* fields, uint32_t count, char* out);
+
 // Bytes of the record without a body.
 [[nodiscard]] size_t request_event_size(const RequestText& text);
 // Fills fixed part, parameters and text; `event` has request_event_size() bytes. Leaves exchange,

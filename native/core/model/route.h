@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/base/bytes.h"
@@ -19,6 +20,7 @@ enum class RouteKind : uint8_t {
   NotFound,          // no pattern matches: 404, answered on the loop
   MethodNotAllowed,  // the pattern matches, the method does not: 405 with Allow
   Options,           // OPTIONS without a handler of its own: 204 with Allow
+  File,              // a file, or what lies below a folder: found by the disk threads
 };
 
 enum class BodyMode : uint8_t {
@@ -26,6 +28,18 @@ enum class BodyMode : uint8_t {
   Buffer,  // the handler is called when the body is complete
   Sized,  // like Buffer, but 411 without a Content-Length (chunked, or a POST, PUT or PATCH without
           // length)
+  Stream,  // the handler is called at the head and asks for the body
+};
+
+// What a File route serves.
+struct FileSource {
+  std::string path;      // of the file or folder, in the system's bytes
+  std::string index;     // what stands for a folder; "": nothing does
+  std::string type;      // Content-Type; "": by the name
+  uint8_t dotfiles = 0;  // files::DotfilePolicy
+  bool is_folder = false;
+  bool follow_links = true;   // below the folder, never out of it
+  bool precompressed = true;  // siblings with .br, .zst and .gz are looked for
 };
 
 struct Route {
@@ -35,8 +49,10 @@ struct Route {
   uint16_t status = 200;        // Static
   int64_t body_bytes_max = -1;  // -1: the server's limit
   std::string headers;  // Static: "Name: value\r\n" lines; MethodNotAllowed, Options: the Allow
-                        // line; Handler: lines added to its answer (Allow, of a 405 of the user's)
+                        // line; Handler: lines added to its answer (Allow, of a 405 of the user's);
+                        // File: lines of what is sent, without Content-Type
   std::string content;  // Static: the body
+  std::optional<FileSource> file;  // File
 };
 
 // Answered on the loop, without JavaScript.

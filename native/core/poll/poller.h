@@ -83,6 +83,12 @@ class Poller {
   virtual void resume_receiving(ConnectionId id) = 0;
   // At most one send per connection is pending. `parts` itself is only read during the call.
   [[nodiscard]] virtual SendResult send(ConnectionId id, std::span<const Bytes> parts) = 0;
+  // The same for bytes of a regular file, without a copy of them in this process where the kernel
+  // can: Done, Pending or Failed as for send(), and it is the one send that is pending. `file` must
+  // stay open until Sent or Failed was delivered, or until close(). A file that ends before `count`
+  // bytes is a failure. Doesn't return before the socket is full: bound `count` where others wait.
+  [[nodiscard]] virtual SendResult send_file(ConnectionId id, int file, uint64_t offset,
+                                             size_t count) = 0;
   virtual void shutdown_sending(ConnectionId id) = 0;   // half-close after the last send is done
   virtual void close(ConnectionId id, bool reset) = 0;  // reset: RST instead of FIN
 

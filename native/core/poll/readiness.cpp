@@ -26,6 +26,7 @@ constexpr size_t kReceiveBytesMax = size_t{64} * 1024;
 constexpr size_t kReceiveBytesMin = size_t{16} * 1024;
 constexpr size_t kArenaAlignment = 64;
 constexpr size_t kPartsMax = 64;
+constexpr size_t kScratchBytes = size_t{64} * 1024;
 constexpr int kAcceptsMax = 64;
 // Near the limit of descriptors one at a time, so that the caller can stop in time.
 constexpr int32_t kDescriptorsTight = 128;
@@ -59,6 +60,10 @@ struct Listener {
 struct PendingSend {
   std::vector<iovec> parts;
   size_t next = 0;
+  int file = -1;           // not -1: `left` bytes of it from `offset`, and no parts
+  bool is_copied = false;  // the kernel does not send this file by itself
+  uint64_t offset = 0;
+  size_t left = 0;
 };
 
 // Owned by: loop thread.
@@ -84,6 +89,7 @@ class Readiness final : public Poller {
   void pause_receiving(ConnectionId id) override;
   void resume_receiving(ConnectionId id) override;
   SendResult send(ConnectionId id, std::span<const Bytes> parts) override;
+  SendResult send_file(ConnectionId id, int file, uint64_t offset, size_t count) override;
   void shutdown_sending(ConnectionId id) override;
   void close(ConnectionId id, bool reset) override;
 
@@ -106,8 +112,11 @@ class Readiness final : public Poller {
   void receive(uint32_t index, int error);
   void on_unwanted(uint32_t index, bool broken);
 
+  PendingSend& take_pending(Connection& connection);
   void keep_rest(Connection& connection, std::span<const iovec> sent_in_part, size_t accepted,
                  std::span<const Bytes> unsent);
+  [[nodiscard]] ssize_t push_file_part(int fd, PendingSend& pending);
+  [[nodiscard]] int push_file(int fd, PendingSend& pending);
   void drop_pending(Connection& connection);
   void flush(uint32_t index);
 
@@ -120,6 +129,7 @@ class Readiness final : public Poller {
   std::vector<PendingSend> sends_;
   std::vector<uint32_t> free_sends_;
 
+  Blob scratch_;  // for files that the kernel does not send by itself; made when the first comes
   Blob arena_ = Blob::uninitialized(kArenaBytes);
   size_t arena_used_ = 0;
   // The batch that wait() returns, and the peers of its Accepted completions in the same order.
@@ -295,6 +305,26 @@ SendResult Readiness::send(ConnectionId id, std::span<const Bytes> parts) {
     drop_pending(*connection);
     break;
   }
+  connection->failed = true;
+  return SendResult::Failed;
+}
+
+SendResult Readiness::send_file(ConnectionId id, int file, uint64_t offset, size_t count) {
+  Connection* connection = find(id);
+  if (connection == nullptr || connection->failed) return SendResult::Failed;
+  MR_CHECK(connection->pending == kNone);
+  if (count == 0) return SendResult::Done;
+  PendingSend& pending = take_pending(*connection);
+  pending.file = file;
+  pending.offset = offset;
+  pending.left = count;
+  int error = push_file(connection->fd, pending);
+  if (would_block(error)) {
+    auto to = static_cast<uint8_t>(connection->watched | kWatchWrite | kWatchHangup);
+    if (watch(id.index, to).is_ok()) return SendResult::Pending;
+  }
+  drop_pending(*connection);
+  if (error == 0) return SendResult::Done;
   connection->failed = true;
   return SendResult::Failed;
 }
@@ -503,16 +533,19 @@ void Readiness::on_unwanted(uint32_t index, bool broken) {
   if (!watched.is_ok()) fail(index, watched.error(), completions_);
 }
 
-void Readiness::keep_rest(Connection& connection, std::span<const iovec> sent_in_part,
-                          size_t accepted, std::span<const Bytes> unsent) {
+PendingSend& Readiness::take_pending(Connection& connection) {
   if (free_sends_.empty()) {
     free_sends_.push_back(static_cast<uint32_t>(sends_.size()));
     sends_.emplace_back();
   }
   connection.pending = free_sends_.back();
   free_sends_.pop_back();
-  PendingSend& pending = sends_[connection.pending];
-  pending.next = 0;
+  return sends_[connection.pending];
+}
+
+void Readiness::keep_rest(Connection& connection, std::span<const iovec> sent_in_part,
+                          size_t accepted, std::span<const Bytes> unsent) {
+  PendingSend& pending = take_pending(connection);
   for (const iovec& part : sent_in_part) {
     size_t skip = std::min(accepted, part.iov_len);
     accepted -= skip;
@@ -528,20 +561,21 @@ void Readiness::keep_rest(Connection& connection, std::span<const iovec> sent_in
 
 void Readiness::drop_pending(Connection& connection) {
   if (connection.pending == kNone) return;
-  sends_[connection.pending].parts.clear();
+  PendingSend& pending = sends_[connection.pending];
+  pending.parts.clear();
+  pending.next = 0;
+  pending.file = -1;
+  pending.is_copied = false;
   free_sends_.push_back(std::exchange(connection.pending, kNone));
 }
 
-void Readiness::flush(uint32_t index) {
-  Connection& connection = connections_[index];
-  PendingSend& pending = sends_[connection.pending];
-  ConnectionId id{index, connection.generation};
-  bool progressed = false;
+// 0 when all has gone, else why not; `progressed` when part of it has.
+int push_parts(int fd, PendingSend& pending, bool& progressed) {
   while (pending.next < pending.parts.size()) {
     size_t count = std::min(pending.parts.size() - pending.next, kPartsMax);
-    ssize_t sent = send_vectors(connection.fd, pending.parts.data() + pending.next, count);
-    if (sent < 0 && !would_block(errno)) return fail(index, errno, completions_);
-    if (sent <= 0) break;
+    ssize_t sent = send_vectors(fd, pending.parts.data() + pending.next, count);
+    if (sent < 0) return errno;
+    if (sent == 0) return EAGAIN;
     progressed = true;
     auto accepted = static_cast<size_t>(sent);
     while (accepted > 0) {
@@ -553,7 +587,59 @@ void Readiness::flush(uint32_t index) {
       if (part.iov_len == 0) pending.next++;
     }
   }
-  if (pending.next < pending.parts.size()) {
+  return 0;
+}
+
+// As send_file_bytes(), but for every file that can be read.
+ssize_t Readiness::push_file_part(int fd, PendingSend& pending) {
+  if (!pending.is_copied) {
+    ssize_t sent = send_file_bytes(fd, pending.file, pending.offset, pending.left);
+    if (sent >= 0 || !is_file_refused(errno)) return sent;
+    pending.is_copied = true;
+  }
+  if (scratch_.size() == 0) scratch_ = Blob::uninitialized(kScratchBytes);
+  ssize_t size = 0;
+  do {
+    size = ::pread(pending.file, scratch_.data(), std::min(pending.left, kScratchBytes),
+                   static_cast<off_t>(pending.offset));
+  } while (size < 0 && errno == EINTR);
+  // Nothing that a file says is to be taken for a full socket.
+  if (size < 0 && would_block(errno)) errno = EIO;
+  if (size <= 0) return size;
+  iovec part = {.iov_base = scratch_.data(), .iov_len = static_cast<size_t>(size)};
+  return send_vectors(fd, &part, 1);
+}
+
+// 0 when all has gone, else why not.
+int Readiness::push_file(int fd, PendingSend& pending) {
+  while (pending.left > 0) {
+    ssize_t sent = push_file_part(fd, pending);
+    if (sent < 0) return errno;
+    if (sent == 0) return EIO;  // the file has become shorter
+    bool is_full = !pending.is_copied && static_cast<size_t>(sent) < pending.left;
+    pending.offset += static_cast<uint64_t>(sent);
+    pending.left -= static_cast<size_t>(sent);
+    // A call in vain would look up pages again. If it was the file's end, the next one will tell.
+    if (is_full) return EAGAIN;
+  }
+  return 0;
+}
+
+void Readiness::flush(uint32_t index) {
+  Connection& connection = connections_[index];
+  PendingSend& pending = sends_[connection.pending];
+  ConnectionId id{index, connection.generation};
+  bool progressed = false;
+  int error = 0;
+  if (pending.file >= 0) {
+    size_t before = pending.left;
+    error = push_file(connection.fd, pending);
+    progressed = pending.left < before;
+  } else {
+    error = push_parts(connection.fd, pending, progressed);
+  }
+  if (error != 0 && !would_block(error)) return fail(index, error, completions_);
+  if (error != 0) {
     if (progressed) completions_.push_back({.kind = CompletionKind::Progressed, .id = id});
     return;
   }

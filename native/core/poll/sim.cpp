@@ -1,5 +1,8 @@
 #include "core/poll/sim.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -48,7 +51,7 @@ uint32_t Sim::open_connections() const {
 }
 
 uint32_t Sim::pending_sends() const {
-  auto is_pending = [](const Connection& one) { return !one.unsent.empty(); };
+  auto is_pending = [](const Connection& one) { return one.is_sending(); };
   return static_cast<uint32_t>(std::count_if(connections_.begin(), connections_.end(), is_pending));
 }
 
@@ -64,7 +67,7 @@ bool Sim::has_news() const {
     if (one.peer == kNobody || one.failed) return false;
     const Peer& peer = peers_[one.peer];
     bool readable = peer.taken < peer.written.size() || peer.half_closed;
-    return peer.was_reset || (!one.unsent.empty() && peer.window > 0) ||
+    return peer.was_reset || (one.is_sending() && peer.window > 0) ||
            (!one.paused && !one.peer_closed && readable);
   });
 }
@@ -108,26 +111,47 @@ void Sim::resume_receiving(ConnectionId id) {
 
 SendResult Sim::send(ConnectionId id, std::span<const Bytes> parts) {
   Connection* connection = find(id);
-  if (connection == nullptr || connection->failed) return SendResult::Failed;
-  MR_CHECK(connection->unsent.empty());
-  Peer& peer = peers_[connection->peer];
-  if (peer.was_reset || peer.saw_half_close) {
-    connection->failed = true;
-    return SendResult::Failed;
-  }
+  if (!can_send(connection)) return SendResult::Failed;
   for (Bytes part : parts) {
     if (!part.empty()) connection->unsent.push_back(part);
   }
-  static_cast<void>(transmit(*connection));
-  if (!connection->unsent.empty()) return SendResult::Pending;
-  totals_.bytes_unfinished -= std::exchange(connection->sent_in_part, 0);
+  return begin_send(*connection);
+}
+
+SendResult Sim::send_file(ConnectionId id, int file, uint64_t offset, size_t count) {
+  Connection* connection = find(id);
+  if (!can_send(connection)) return SendResult::Failed;
+  if (count == 0) return SendResult::Done;
+  struct stat status = {};
+  MR_CHECK(::fstat(file, &status) == 0);
+  connection->file = {.fd = file,
+                      .device = static_cast<uint64_t>(status.st_dev),
+                      .inode = static_cast<uint64_t>(status.st_ino),
+                      .offset = offset,
+                      .left = count};
+  return begin_send(*connection);
+}
+
+bool Sim::can_send(Connection* connection) {
+  if (connection == nullptr || connection->failed) return false;
+  MR_CHECK(!connection->is_sending());
+  const Peer& peer = peers_[connection->peer];
+  if (peer.was_reset || peer.saw_half_close) connection->failed = true;
+  return !connection->failed;
+}
+
+SendResult Sim::begin_send(Connection& connection) {
+  static_cast<void>(transmit(connection));
+  if (connection.failed) return SendResult::Failed;
+  if (connection.is_sending()) return SendResult::Pending;
+  totals_.bytes_unfinished -= std::exchange(connection.sent_in_part, 0);
   return SendResult::Done;
 }
 
 void Sim::shutdown_sending(ConnectionId id) {
   Connection* connection = find(id);
   if (connection == nullptr || connection->failed) return;
-  connection->shutdown_due = !connection->unsent.empty();
+  connection->shutdown_due = connection->is_sending();
   if (!connection->shutdown_due) peers_[connection->peer].saw_half_close = true;
 }
 
@@ -241,20 +265,25 @@ void Sim::serve(uint32_t index) {
   if (peers_[connection.peer].was_reset) {
     connection.failed = true;
     connection.unsent.clear();
+    connection.file = {};
     completions_.push_back({.kind = CompletionKind::Failed,
                             .error = ECONNRESET,
                             .id = {index, connection.generation}});
     return;
   }
-  if (!connection.unsent.empty()) flush(index);
-  if (!connection.paused && !connection.peer_closed) receive(index);
+  if (connection.is_sending()) flush(index);
+  if (!connection.failed && !connection.paused && !connection.peer_closed) receive(index);
 }
 
 void Sim::flush(uint32_t index) {
   Connection& connection = connections_[index];
   ConnectionId id{index, connection.generation};
-  size_t sent = transmit(connection);
-  if (!connection.unsent.empty()) {
+  uint64_t sent = transmit(connection);
+  if (connection.failed) {
+    completions_.push_back({.kind = CompletionKind::Failed, .error = EIO, .id = id});
+    return;
+  }
+  if (connection.is_sending()) {
     if (sent > 0) completions_.push_back({.kind = CompletionKind::Progressed, .id = id});
     return;
   }
@@ -286,17 +315,32 @@ void Sim::receive(uint32_t index) {
       {.kind = CompletionKind::Received, .id = id, .bytes = MutableBytes(buffer, size)});
 }
 
-size_t Sim::transmit(Connection& connection) {
+uint64_t Sim::Connection::unsent_bytes() const {
+  uint64_t total = file.left;
+  for (Bytes part : unsent) total += part.size();
+  return total;
+}
+
+uint64_t Sim::transmit(Connection& connection) {
   Peer& peer = peers_[connection.peer];
   uint64_t budget = peer.window;
   if (chance(faults_.short_write)) {
-    uint64_t total = 0;
-    for (Bytes part : connection.unsent) total += part.size();
+    uint64_t total = connection.unsent_bytes();
     budget = std::min(budget, total == 0 ? 0 : draw() % total);
   }
   // A peer that is gone answers with a reset, which only the next operation meets.
-  if (peer.gone && !connection.unsent.empty()) peer.was_reset = true;
-  size_t sent = 0;
+  if (peer.gone && connection.is_sending()) peer.was_reset = true;
+  uint64_t sent = connection.file.left > 0 ? transmit_file(connection, peer, budget)
+                                           : transmit_parts(connection, peer, budget);
+  if (peer.window != UINT64_MAX) peer.window -= sent;
+  connection.sent_in_part += sent;
+  totals_.bytes_sent += sent;
+  totals_.bytes_unfinished += sent;
+  return sent;
+}
+
+uint64_t Sim::transmit_parts(Connection& connection, Peer& peer, uint64_t budget) {
+  uint64_t sent = 0;
   size_t done = 0;
   for (Bytes& part : connection.unsent) {
     size_t size = static_cast<size_t>(std::min<uint64_t>(part.size(), budget));
@@ -307,12 +351,33 @@ size_t Sim::transmit(Connection& connection) {
     if (!part.empty()) break;
     done++;
   }
-  if (peer.window != UINT64_MAX) peer.window -= sent;
-  connection.sent_in_part += sent;
-  totals_.bytes_sent += sent;
-  totals_.bytes_unfinished += sent;
   connection.unsent.erase(connection.unsent.begin(),
                           connection.unsent.begin() + static_cast<std::ptrdiff_t>(done));
+  return sent;
+}
+
+uint64_t Sim::transmit_file(Connection& connection, Peer& peer, uint64_t budget) {
+  UnsentFile& file = connection.file;
+  struct stat status = {};
+  MR_CHECK(::fstat(file.fd, &status) == 0);
+  MR_CHECK(file.device == static_cast<uint64_t>(status.st_dev));
+  MR_CHECK(file.inode == static_cast<uint64_t>(status.st_ino));
+  uint64_t sent = 0;
+  char buffer[4096];
+  while (file.left > 0 && sent < budget) {
+    uint64_t size = std::min<uint64_t>({sizeof(buffer), file.left, budget - sent});
+    ssize_t got = ::pread(file.fd, buffer, size, static_cast<off_t>(file.offset));
+    if (got <= 0) {
+      connection.failed = true;
+      file = {};
+      return sent;
+    }
+    auto count = static_cast<uint64_t>(got);
+    if (!peer.gone) peer.received.append(buffer, static_cast<size_t>(count));
+    file.offset += count;
+    file.left -= count;
+    sent += count;
+  }
   return sent;
 }
 

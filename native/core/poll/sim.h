@@ -103,6 +103,7 @@ class Sim final : public Poller {
   void pause_receiving(ConnectionId id) override;
   void resume_receiving(ConnectionId id) override;
   SendResult send(ConnectionId id, std::span<const Bytes> parts) override;
+  SendResult send_file(ConnectionId id, int file, uint64_t offset, size_t count) override;
   void shutdown_sending(ConnectionId id) override;
   void close(ConnectionId id, bool reset) override;
 
@@ -126,10 +127,22 @@ class Sim final : public Poller {
     bool saw_close = false;
     bool saw_reset = false;
   };
+  // The open file must stay the same one until all has left: descriptors are used again.
+  struct UnsentFile {
+    int fd = -1;
+    uint64_t device = 0;
+    uint64_t inode = 0;
+    uint64_t offset = 0;
+    uint64_t left = 0;
+  };
   struct Connection {
+    [[nodiscard]] bool is_sending() const { return !unsent.empty() || file.left > 0; }
+    [[nodiscard]] uint64_t unsent_bytes() const;
+
     uint32_t generation = 0;
     SimPeer peer = UINT32_MAX;       // UINT32_MAX: closed
     std::vector<Bytes> unsent = {};  // of the pending send; the caller's bytes
+    UnsentFile file = {};            // of the pending send, which has no bytes of the caller then
     uint64_t sent_in_part = 0;       // bytes of that send that have left
     bool paused = false;
     bool peer_closed = false;
@@ -145,8 +158,13 @@ class Sim final : public Poller {
   void serve(uint32_t index);
   void flush(uint32_t index);
   void receive(uint32_t index);
-  // Takes what the window and the faults allow off the front; how many bytes.
-  size_t transmit(Connection& connection);
+  [[nodiscard]] bool can_send(Connection* connection);
+  [[nodiscard]] SendResult begin_send(Connection& connection);
+  // Takes what the window and the faults allow off the front; how many bytes. Sets `failed` when
+  // the file ends too early.
+  uint64_t transmit(Connection& connection);
+  uint64_t transmit_parts(Connection& connection, Peer& peer, uint64_t budget);
+  uint64_t transmit_file(Connection& connection, Peer& peer, uint64_t budget);
 
   SimFaults faults_;
   uint64_t random_;

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include <cerrno>
 #include <cstring>
 
 namespace millrace {
@@ -11,6 +12,12 @@ namespace millrace {
 void set_no_delay(int fd) {
   int on = 1;
   static_cast<void>(::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)));
+}
+
+// Linux says EINVAL for a file system without splice, macOS ENOTSUP, FreeBSD EOPNOTSUPP; a sandbox
+// may take the call away altogether.
+bool is_file_refused(int error) {
+  return error == EINVAL || error == ENOSYS || error == ENOTSUP || error == EOPNOTSUPP;
 }
 
 Address address_of(const sockaddr_storage& address) {

@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #include "core/base/fd.h"
 #include "core/model/address.h"
@@ -23,6 +24,11 @@ namespace millrace {
 [[nodiscard]] bool prepare_socket(int fd);
 // Gathers without blocking and without SIGPIPE; tried again on EINTR. -1 and errno on failure.
 [[nodiscard]] ssize_t send_vectors(int fd, const iovec* vectors, size_t count);
+// Moves at most `count` bytes (not 0) of a file to the socket, under the same rules. How many went,
+// 0 at the end of the file; -1 and errno on failure: is_file_refused(errno) when the kernel can't
+// do it with this file, whose bytes may still be read and sent. socket_linux.cpp, sendfile_*.cpp.
+[[nodiscard]] ssize_t send_file_bytes(int fd, int file, uint64_t offset, size_t count);
+[[nodiscard]] bool is_file_refused(int error);
 
 // For TCP; a socket of another kind is left as it is.
 void set_no_delay(int fd);

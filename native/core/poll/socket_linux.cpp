@@ -1,5 +1,7 @@
 // Linux: one system call where others need several.
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/sendfile.h>
 
 #include <cerrno>
 
@@ -39,6 +41,32 @@ ssize_t send_vectors(int fd, const iovec* vectors, size_t count) {
   do {
     sent = ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   } while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
+// sendfile() knows no MSG_NOSIGNAL, and the thread may be one whose signals are not ours to set for
+// good (Node's own). The kernel sends SIGPIPE to the calling thread, also when part of the bytes
+// had gone before: it is kept back for the call, and taken out again.
+ssize_t send_file_bytes(int fd, int file, uint64_t offset, size_t count) {
+  sigset_t pipe_signal;
+  sigset_t before;
+  sigemptyset(&pipe_signal);
+  sigaddset(&pipe_signal, SIGPIPE);
+  static_cast<void>(::pthread_sigmask(SIG_BLOCK, &pipe_signal, &before));
+  ssize_t sent = 0;
+  auto at = static_cast<off_t>(offset);
+  do {
+    sent = ::sendfile(fd, file, &at, count);
+  } while (sent < 0 && errno == EINTR);
+  int error = errno;
+  if (sigismember(&before, SIGPIPE) == 0) {
+    const timespec at_once = {};
+    if (sent < static_cast<ssize_t>(count)) {
+      while (::sigtimedwait(&pipe_signal, nullptr, &at_once) < 0 && errno == EINTR) continue;
+    }
+    static_cast<void>(::pthread_sigmask(SIG_SETMASK, &before, nullptr));
+  }
+  errno = error;
   return sent;
 }
 

@@ -5,10 +5,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "core/base/blob.h"
 #include "core/base/bytes.h"
 #include "core/base/clock.h"
+#include "core/base/fd.h"
+#include "core/disk/file_writer.h"
+#include "core/base/fd.h"
 #include "core/model/address.h"
 #include "core/model/command.h"
 #include "core/model/error.h"
@@ -46,14 +50,31 @@ class Sink {
   // after can_open_exchange() for a head within its limits and an inline body.
   [[nodiscard]] virtual Event* begin_event(ExchangeId id, size_t size) = 0;
   virtual void end_event(Event* event) = 0;
-  // An event without content (Aborted, PeerClosed). Never lost: kept until the lane has room.
-  virtual void notify(ExchangeId id, EventKind kind) = 0;
+  virtual void notify(const Notice& notice) = 0;
+  // Room in the lane for an event with kInlineBodyMax bytes, of an exchange that is open. False:
+  // like can_open_exchange().
+  [[nodiscard]] virtual bool can_emit() = 0;
 
   // --- bytes out ---
-  virtual void write(Bytes bytes) = 0;         // copied
-  virtual void write_blob(Blob blob) = 0;      // moved
+  virtual void write(Bytes bytes) = 0;                      // copied
+  virtual void write_blob(Blob blob, size_t from = 0) = 0;  // moved; the bytes from there on
   virtual void write_static(Bytes bytes) = 0;  // must outlive the server's loops (route table)
-  [[nodiscard]] virtual size_t buffered() const = 0;  // bytes not yet with the kernel
+  // So many bytes of a regular file, from `offset` on; closes it. One that ends too early breaks
+  // the connection.
+  virtual void write_file(Fd file, uint64_t offset, uint64_t size) = 0;
+  // Bytes not yet with the kernel that hold memory, so without those of files.
+  [[nodiscard]] virtual size_t buffered() const = 0;
+  // Files that have not left to their ends: each holds a descriptor, and maybe the whole send
+  // queue.
+  [[nodiscard]] virtual size_t files_queued() const = 0;
+
+  // --- files ---
+  // A number for disk work of this connection: Session::disk_done() gets what comes back with it.
+  [[nodiscard]] virtual uint64_t new_ticket() = 0;
+  [[nodiscard]] virtual std::unique_ptr<FileWriter> open_writer(Fd file, uint64_t ticket,
+                                                                bool digest) = 0;
+
+  virtual void submit(std::unique_ptr<DiskWork> work) = 0;  // with a ticket
 
   // --- connection ---
   // One deadline per connection; session.deadline() is called once when it passes. kNever: none.
@@ -67,6 +88,7 @@ class Sink {
 
   // --- surroundings, the same for all sessions of the loop ---
   [[nodiscard]] virtual Milliseconds now() const = 0;
+  [[nodiscard]] virtual UnixSeconds wall_clock() const = 0;
   [[nodiscard]] virtual Bytes date_line() = 0;  // "Date: …GMT\r\n", RFC 9110 6.6.1
   [[nodiscard]] virtual const Limits& limits() const = 0;
   [[nodiscard]] virtual bool draining() const = 0;
@@ -100,6 +122,9 @@ class Session {
   virtual void flushed(Sink& sink) = 0;  // everything written has left
   virtual void drain(
       Sink& sink) = 0;  // the server is closing: end when idle, else after the last answer
+  // Work that was submitted with a ticket of ours. False: nobody waits for it any more, and it is
+  // left where it is.
+  [[nodiscard]] virtual bool disk_done(std::unique_ptr<DiskWork>& work, Sink& sink) = 0;
   // The connection is gone: give up every exchange. No sink call but close_exchange() is legal.
   virtual void gone(Sink& sink) = 0;
 };

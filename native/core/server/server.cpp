@@ -60,7 +60,7 @@ bool Server::make_loops(OpenFailure& failure) {
     Result<std::unique_ptr<Poller>> poller = make_poller();
     failure.status = poller.status();
     if (!poller.is_ok()) return false;
-    loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, count));
+    loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, disk_, count));
     for (size_t id = 0; id < shares_.size(); id++) {
       ProtocolMaker protocol = find_protocol(options_.listeners[id].protocol);
       Fd socket = shares_[id].descriptor();
@@ -120,6 +120,7 @@ void Server::stop() {
   threads_.clear();
   shares_.clear();
   RoleScope role(loop_thread);  // nobody else plays it any more
+  disk_.stop();  // what it brings back is for loops that are still there
   for (auto& loop : loops_) loop->cut();
 }
 

@@ -63,6 +63,7 @@ class Server final {
   Router router_;
   std::vector<ListenerShare> shares_;
   std::vector<Address> addresses_;
+  Disk disk_;
   std::vector<std::unique_ptr<Loop>> loops_;
   std::vector<Thread> threads_;  // never grows once one of them runs
   std::atomic<bool> stopping_{false};

@@ -32,6 +32,26 @@ class HeadBuffer final {
   Bytes view_;
 };
 
+// What a head says before its framing, with the lines that the route adds.
+ResponseHead head_of(Response& response, const Answer& answer, bool close, std::string& lines,
+                     Sink& sink) {
+  ResponseHead head;
+  head.status = response.status;
+  if ((response.flags & kCommandHasDate) == 0) head.date_line = sink.date_line();
+  if (!answer.route_lines.empty()) {
+    lines = std::string(response.header_lines).append(answer.route_lines);
+    response.header_lines = lines;
+  }
+  head.header_lines = response.header_lines;
+  head.close = close;
+  head.keep_alive = answer.keep_alive && !close;
+  return head;
+}
+
+bool is_bodiless(const Answer& answer, uint16_t status) {
+  return has_no_content(status) || (answer.is_connect && status < 300);
+}
+
 }  // namespace
 
 Answer& Answers::push(Answer&& answer) {
@@ -65,21 +85,11 @@ Answer* Answers::find(ExchangeId id) {
 }
 
 void Answers::encode(Answer& answer, Response&& response, bool close, Sink& sink) {
-  bool is_tunnel = answer.is_connect && response.status < 300;
-  bool no_content = has_no_content(response.status) || is_tunnel;
-  ResponseHead head;
-  head.status = response.status;
-  if ((response.flags & kCommandHasDate) == 0) head.date_line = sink.date_line();
+  bool no_content = is_bodiless(answer, response.status);
   std::string lines;
-  if (!answer.route_lines.empty()) {
-    lines = std::string(response.header_lines).append(answer.route_lines);
-    response.header_lines = lines;
-  }
-  head.header_lines = response.header_lines;
+  ResponseHead head = head_of(response, answer, close, lines, sink);
   head.content_length = !no_content && (response.flags & kCommandHasLength) == 0;
   head.length = response.body.size();
-  head.close = close;
-  head.keep_alive = answer.keep_alive && !close;
   HeadBuffer text(head);
   sink.count_response(response.status);
   answer.done = true;
@@ -91,6 +101,86 @@ void Answers::encode(Answer& answer, Response&& response, bool close, Sink& sink
   if (body.empty()) return;
   if (!response.blob.empty()) return sink.write_blob(std::move(response.blob));
   if (response.body_is_static) return sink.write_static(body);
+  sink.write(body);
+}
+
+void Answers::encode_head(Answer& answer, const Response& response, const uint64_t* length,
+                          bool close, Sink& sink) {
+  MR_CHECK(is_front(answer));
+  ResponseHead head;
+  head.status = response.status;
+  if ((response.flags & kCommandHasDate) == 0) head.date_line = sink.date_line();
+  head.header_lines = response.header_lines;
+  head.content_length = length != nullptr;
+  head.length = length != nullptr ? *length : 0;
+  head.close = close;
+  head.keep_alive = answer.keep_alive && !close;
+  HeadBuffer text(head);
+  sink.count_response(response.status);
+  answer.done = true;
+  unanswered_--;
+  answer.close = close;
+  sink.write(text.view());
+}
+
+// --- piece by piece ---
+
+void Answers::begin(Answer& answer, Response&& response, bool close, Sink& sink) {
+  bool no_content = is_bodiless(answer, response.status);
+  bool has_length = (response.flags & kCommandHasLength) != 0;
+  if (no_content || answer.is_head) {
+    answer.framing = Framing::None;
+  } else if (has_length) {
+    answer.framing = Framing::Length;
+  } else {
+    answer.framing = answer.http10 ? Framing::Close : Framing::Chunked;
+  }
+  answer.close = close || answer.framing == Framing::Close;
+  std::string lines;
+  ResponseHead head = head_of(response, answer, answer.close, lines, sink);
+  // A HEAD answer says what the GET would (RFC 9110 9.3.2).
+  head.chunked = !no_content && !has_length && !answer.http10;
+  HeadBuffer text(head);
+  sink.count_response(response.status);
+  answer.begun = true;
+  put(answer, text.view(), {}, sink);
+}
+
+void Answers::add(Answer& answer, Bytes bytes, Blob blob, Sink& sink) {
+  if (answer.framing == Framing::None || bytes.empty()) return;
+  bool chunked = answer.framing == Framing::Chunked;
+  if (blob.empty() || !is_front(answer)) {
+    char size[kChunkSizeBytesMax];
+    char* end = size + sizeof(size);
+    char* begin = chunked ? write_chunk_size_before(static_cast<uint32_t>(bytes.size()), end) : end;
+    put(answer, Bytes(begin, static_cast<size_t>(end - begin)), bytes, sink);
+    if (chunked) put(answer, "\r\n", {}, sink);
+    return;
+  }
+  char* begin = blob.data() + kBlobFront;
+  size_t size = kBlobFront + bytes.size();
+  if (chunked) {
+    begin = write_chunk_size_before(static_cast<uint32_t>(bytes.size()), begin);
+    std::memcpy(blob.data() + size, "\r\n", 2);
+    size += 2;
+  }
+  auto from = static_cast<size_t>(begin - blob.data());
+  blob.shrink(size);
+  sink.write_blob(std::move(blob), from);
+}
+
+void Answers::finish(Answer& answer, Bytes trailer_lines, Sink& sink) {
+  if (answer.framing == Framing::Chunked) {
+    put(answer, "0\r\n", trailer_lines, sink);
+    put(answer, "\r\n", {}, sink);
+  }
+  answer.done = true;
+  unanswered_--;
+}
+
+void Answers::put(Answer& answer, Bytes head, Bytes body, Sink& sink) {
+  if (!is_front(answer)) return hold(answer, head, body);
+  sink.write(head);
   sink.write(body);
 }
 

@@ -4,18 +4,29 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/base/blob.h"
 #include "core/base/clock.h"
 #include "core/model/exchange.h"
+#include "core/proto/http1/file_answer.h"
 #include "core/proto/session.h"
 
 namespace millrace::http1 {
 
+// How a body that is written piece by piece is delimited (RFC 9112 6.3).
+enum class Framing : uint8_t {
+  None,     // there is no body on the wire: HEAD, 204, 304
+  Length,   // the header lines say Content-Length
+  Chunked,  // RFC 9112 7.1
+  Close,    // by the end of the connection: HTTP/1.0
+};
+
 struct Answer {
-  ExchangeId id;      // not valid: answered on the loop
-  Blob bytes;         // encoded but not its turn yet
+  std::unique_ptr<FileAnswer> file;  // it is a file; looked for when its turn comes
+  ExchangeId id;                     // not valid: answered on the loop
+  Blob bytes;                        // encoded but not its turn yet
   Bytes route_lines;  // header lines that the route adds to whatever answers; the route table owns
                       // them
   Milliseconds started = 0;
@@ -25,6 +36,9 @@ struct Answer {
   bool keep_alive = false;  // say Connection: keep-alive
   bool close = false;       // the connection ends behind it
   bool done = false;
+  bool begun = false;  // its head is written, the body follows piece by piece
+  Framing framing = Framing::None;
+  uint32_t unacknowledged = 0;  // bytes of such pieces that JavaScript counts as not yet sent
   CloseCause cause = CloseCause::CloseCalled;
 };
 
@@ -56,6 +70,15 @@ class Answers final {
 
   // Encodes into the sink when it is the answer's turn, else into the answer. Marks it done.
   void encode(Answer& answer, Response&& response, bool close, Sink& sink);
+  // The head of a response, at its turn; what is written next is its body. Marks it done.
+  void encode_head(Answer& answer, const Response& response, const uint64_t* length, bool close,
+                   Sink& sink);
+  // The head of a response whose body comes by add(), and its end by finish(). `close`: as asked
+  // for; a body that only the connection's end delimits closes too.
+  void begin(Answer& answer, Response&& response, bool close, Sink& sink);
+  // A blob holds the bytes between kBlobFront and kBlobBack spare ones.
+  void add(Answer& answer, Bytes bytes, Blob blob, Sink& sink);
+  void finish(Answer& answer, Bytes trailer_lines, Sink& sink);
   // A 1xx response, or nothing for an HTTP/1.0 client.
   void encode_informational(Answer& answer, uint16_t status, Bytes header_lines, Sink& sink);
   // Writes what the front has ready; true when the front is done and was popped. `closed` then says
@@ -64,6 +87,7 @@ class Answers final {
 
  private:
   void hold(Answer& answer, Bytes head, Bytes body);
+  void put(Answer& answer, Bytes head, Bytes body, Sink& sink);
 
   std::vector<Answer> answers_;
   size_t first_ = 0;

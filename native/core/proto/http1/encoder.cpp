@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/base/check.h"
+#include "core/base/http_date.h"
 
 namespace millrace::http1 {
 namespace {
@@ -13,6 +14,7 @@ constexpr Bytes kVersion = "HTTP/1.1 ";
 constexpr size_t kBeforeReason = kVersion.size() + 4;  // "HTTP/1.1 200 "
 constexpr Bytes kLineEnd = "\r\n";
 constexpr Bytes kContentLength = "Content-Length: ";
+constexpr Bytes kChunked = "Transfer-Encoding: chunked\r\n";
 constexpr Bytes kClose = "Connection: close\r\n";
 constexpr Bytes kKeepAlive = "Connection: keep-alive\r\n";
 constexpr size_t kDecimalBytesMax = 20;
@@ -133,62 +135,10 @@ char* put_status_line(char* out, uint16_t status) {
   return put(out, " \r\n");  // the SP stays without a reason; RFC 9112 4
 }
 
-char* put_two_digits(char* out, int64_t value) {
-  out[0] = static_cast<char>('0' + value / 10);
-  out[1] = static_cast<char>('0' + value % 10);
-  return out + 2;
-}
-
-struct Day {
-  int64_t year;
-  size_t month;  // 0 to 11
-  int64_t day;   // 1 to 31
-};
-
-bool is_leap_year(int64_t year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
-
-// Counts years and months off. Runs once a second, so plain beats fast.
-Day day_of(int64_t days_since_1970) {
-  constexpr std::array<int64_t, 12> kMonthDays = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  int64_t left = days_since_1970;
-  int64_t year = 1970;
-  for (int64_t length = 365; left >= length; length = is_leap_year(year) ? 366 : 365) {
-    left -= length;
-    year++;
-  }
-  size_t month = 0;
-  while (true) {
-    const int64_t length = kMonthDays[month] + (month == 1 && is_leap_year(year) ? 1 : 0);
-    if (left < length) return {year, month, left + 1};
-    left -= length;
-    month++;
-  }
-}
-
-// IMF-fixdate; RFC 9110 5.6.7.
 char* put_date_line(char* out, UnixSeconds now) {
-  constexpr std::array<Bytes, 7> kWeekdays = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
-  constexpr std::array<Bytes, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                             "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-  const int64_t days = now / 86400;
-  const int64_t second = now % 86400;
-  const Day day = day_of(days);
   out = put(out, "Date: ");
-  out = put(out, kWeekdays[static_cast<size_t>(days % 7)]);
-  out = put(out, ", ");
-  out = put_two_digits(out, day.day);
-  *out++ = ' ';
-  out = put(out, kMonths[day.month]);
-  *out++ = ' ';
-  out = put_two_digits(out, day.year / 100);
-  out = put_two_digits(out, day.year % 100);
-  *out++ = ' ';
-  out = put_two_digits(out, second / 3600);
-  *out++ = ':';
-  out = put_two_digits(out, second / 60 % 60);
-  *out++ = ':';
-  out = put_two_digits(out, second % 60);
-  return put(out, " GMT\r\n");
+  write_http_date(now, out);
+  return put(out + kHttpDateBytes, kLineEnd);
 }
 
 }  // namespace
@@ -200,8 +150,7 @@ Bytes reason_phrase(uint16_t status) {
 }
 
 Bytes DateLine::at(UnixSeconds now) {
-  constexpr UnixSeconds kLastSecondOf9999 = 253402300799;
-  now = std::clamp<UnixSeconds>(now, 0, kLastSecondOf9999);
+  now = std::clamp<UnixSeconds>(now, 0, kHttpDateLast);
   if (now != made_at_) {
     length_ = static_cast<size_t>(put_date_line(text_, now) - text_);
     made_at_ = now;
@@ -211,8 +160,8 @@ Bytes DateLine::at(UnixSeconds now) {
 
 size_t response_head_size_max(const ResponseHead& head) {
   return kStatusLineBytesMax + head.date_line.size() + head.header_lines.size() +
-         kContentLength.size() + kDecimalBytesMax + kLineEnd.size() + kKeepAlive.size() +
-         kLineEnd.size();
+         kContentLength.size() + kDecimalBytesMax + kLineEnd.size() + kChunked.size() +
+         kKeepAlive.size() + kLineEnd.size();
 }
 
 size_t write_response_head(const ResponseHead& head, char* out) {
@@ -224,6 +173,7 @@ size_t write_response_head(const ResponseHead& head, char* out) {
     at += write_decimal(head.length, at);
     at = put(at, kLineEnd);
   }
+  if (head.chunked) at = put(at, kChunked);
   if (head.close) {
     at = put(at, kClose);
   } else if (head.keep_alive) {
@@ -231,6 +181,16 @@ size_t write_response_head(const ResponseHead& head, char* out) {
   }
   at = put(at, kLineEnd);
   return static_cast<size_t>(at - out);
+}
+
+char* write_chunk_size_before(uint32_t size, char* end) {
+  *--end = '\n';
+  *--end = '\r';
+  do {
+    *--end = "0123456789abcdef"[size & 15];
+    size >>= 4;
+  } while (size != 0);
+  return end;
 }
 
 }  // namespace millrace::http1

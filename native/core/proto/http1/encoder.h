@@ -29,6 +29,7 @@ struct ResponseHead {
   Bytes header_lines = {};      // "Name: value\r\n", already checked
   bool content_length = false;  // write Content-Length
   uint64_t length = 0;
+  bool chunked = false;     // write Transfer-Encoding: chunked
   bool close = false;       // Connection: close; goes before keep_alive
   bool keep_alive = false;  // Connection: keep-alive (an HTTP/1.0 client asked for it)
 };
@@ -37,5 +38,10 @@ struct ResponseHead {
 // Returns the bytes written; `out` has response_head_size_max() bytes. Status line always
 // "HTTP/1.1 NNN Reason"; then date_line, header_lines, Content-Length, Connection, empty line.
 size_t write_response_head(const ResponseHead& head, char* out);
+
+// "1f4\r\n" in front of a chunk of that many bytes (RFC 9112 7.1), so that it ends at `end`; it has
+// at most kChunkSizeBytesMax bytes. Returns where it begins.
+constexpr size_t kChunkSizeBytesMax = 10;
+char* write_chunk_size_before(uint32_t size, char* end);
 
 }  // namespace millrace::http1

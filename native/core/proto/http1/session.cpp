@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "core/model/request_event.h"
 #include "core/proto/http1/head.h"
@@ -57,7 +58,7 @@ bool Http1Session::has_room(Sink& sink) const {
   const Limits& limits = sink.limits();
   // What is being answered will want room too: as much as the answers before it did.
   size_t promised = answers_.unanswered() * answer_bytes_;
-  return answers_.size() < static_cast<size_t>(limits.pipeline_max) &&
+  return answers_.size() < static_cast<size_t>(limits.pipeline_max) && sink.files_queued() < 2 &&
          sink.buffered() + answers_.held_bytes() + promised <
              static_cast<size_t>(limits.buffered_bytes_max);
 }
@@ -109,7 +110,8 @@ bool Http1Session::begin_request(const RequestHead& head, size_t head_size, Byte
   sink.match_route(method, head.method, head.target, match, path_length);
   const Route& route = *match.route;
   bool is_here = !rules.chunked && rules.length <= rest.size();
-  if (!is_native(route) && is_here && !sink.can_open_exchange()) {
+  bool is_due = is_here || route.body == BodyMode::Stream;  // the handler is called now
+  if (!is_native(route) && is_due && !sink.can_open_exchange()) {
     // Only what JavaScript has to answer waits for it; this head is parsed again when there is
     // room.
     held_back_ = true;
@@ -127,6 +129,7 @@ bool Http1Session::begin_request(const RequestHead& head, size_t head_size, Byte
   answer.http10 = head.minor_version == 0;
   answer.keep_alive = rules.says_keep_alive;
   if (!is_native(route)) answer.route_lines = route.headers;
+  if (route.kind == RouteKind::File) answer.file = file_answer_of(route, match, head, path_length);
   // What follows a CONNECT is meant for the other end of a tunnel (RFC 9110 9.3.6), never a
   // request.
   answer.close = rules.close || method == Method::Connect ||
@@ -151,7 +154,7 @@ bool Http1Session::begin_request(const RequestHead& head, size_t head_size, Byte
     answer_natively(route, std::move(answer), sink);
     return true;
   }
-  if (is_here && !is_native(route)) {
+  if (is_here && !is_native(route) && (route.body != BodyMode::Stream || !has_body)) {
     size_t length = static_cast<size_t>(rules.length);
     hand_over(head, match, path_length, std::move(answer), rest.substr(0, length), sink);
     consumed += length;
@@ -204,6 +207,7 @@ void Http1Session::answer_natively(const Route& route, Answer&& answer, Sink& si
     default: break;
   }
   Answer& pushed = answers_.push(std::move(answer));
+  if (pushed.file != nullptr) return look_for_file(sink);
   bool close = pushed.close || (sink.draining() && answers_.size() == 1);
   answers_.encode(pushed, std::move(response), close, sink);
   if (close) last_request_ = true;
@@ -211,28 +215,53 @@ void Http1Session::answer_natively(const Route& route, Answer&& answer, Sink& si
 }
 
 void Http1Session::command(const Command& command, Sink& sink) {
-  Response response;
-  const char* bytes = reinterpret_cast<const char*>(&command) + sizeof(Command);
-  response.header_lines = Bytes(bytes, command.header_length);
-  if ((command.flags & kCommandBodyIsBlob) != 0) {
-    response.blob = Blob::adopt(reinterpret_cast<char*>(command.blob), command.body_length);
-    response.body = response.blob.bytes();
-  } else {
-    response.body = Bytes(bytes + command.header_length, command.body_length);
-  }
   Answer* answer = answers_.find(command.exchange);
   MR_CHECK(answer != nullptr);  // the loop's exchange table led here
-  if (static_cast<CommandKind>(command.kind) == CommandKind::Informational) {
-    return answers_.encode_informational(*answer, command.status, response.header_lines, sink);
-  }
+  Response response;
+  const char* bytes = reinterpret_cast<const char*>(&command) + sizeof(Command);
   response.status = command.status;
   response.flags = command.flags;
-  expect_more_of(response.header_lines.size() + (answer->is_head ? 0 : response.body.size()), sink);
-  sink.close_exchange(answer->id, true);
-  bool close = answer->close || (command.flags & kCommandClose) != 0 || is_last(*answer, sink);
-  answers_.encode(*answer, std::move(response), close, sink);
-  advance(sink);
+  response.header_lines = Bytes(bytes, command.header_length);
+  response.body = Bytes(bytes + command.header_length, command.body_length);
+  bool is_write = static_cast<CommandKind>(command.kind) == CommandKind::Write;
+  if ((command.flags & kCommandBodyIsBlob) != 0) {
+    size_t spare = is_write ? kBlobFront + kBlobBack : 0;
+    auto* blob = reinterpret_cast<char*>(command.blob);
+    response.blob = Blob::adopt(blob, command.body_length + spare);
+    response.body = Bytes(blob + (is_write ? kBlobFront : 0), command.body_length);
+  }
+  switch (static_cast<CommandKind>(command.kind)) {
+    case CommandKind::SendFile:
+      answer->file = file_answer_of(response.body);
+      answer->file->status = command.status;
+      answer->file->flags = command.flags;
+      answer->file->lines = response.header_lines;
+      look_for_file(sink);
+      break;
+    case CommandKind::Informational:
+      return answers_.encode_informational(*answer, command.status, response.header_lines, sink);
+    case CommandKind::Begin:
+    case CommandKind::Write:
+    case CommandKind::End: answer_command(command, *answer, std::move(response), sink); break;
+    case CommandKind::Respond: {
+      expect_more_of(response.header_lines.size() + (answer->is_head ? 0 : response.body.size()),
+                     sink);
+      bool close = answer->close || (command.flags & kCommandClose) != 0 ||
+                   is_last(*answer, sink) || (is_streaming(answer->id) && cannot_leave(sink));
+      sink.close_exchange(answer->id, true);
+      answers_.encode(*answer, std::move(response), close, sink);
+      over(*answer, sink);
+      break;
+    }
+    default: body_command(command, response.body, sink); break;
+  }
   arm(sink);
+}
+
+// Its last byte is written or waits for its turn; the exchange is closed.
+void Http1Session::over(Answer& answer, Sink& sink) {
+  if (is_streaming(answer.id)) leave_body(sink);
+  advance(sink);
 }
 
 // Half of what may be buffered at most, so that two requests can always be answered at a time.
@@ -257,6 +286,7 @@ void Http1Session::advance(Sink& sink) {
     moved = true;
     if (closed) return end(cause, sink);
   }
+  look_for_file(sink);
   if (!moved) {
     // An answer ahead of its turn: what was promised to it may have been more than it needs.
     if (held_back_ && has_room(sink)) sink.resume();
@@ -281,7 +311,7 @@ void Http1Session::end(CloseCause cause, Sink& sink) {
 void Http1Session::end_if_over(Sink& sink) {
   if (phase_ == Phase::Dead || held_back_ || in_receive_) return;
   if (peer_closed_ && (phase_ != Phase::Head || offered_ > 0)) {
-    return refuse(ErrorCode::Incomplete, sink, CloseCause::ClosedByClient);
+    return break_body(ErrorCode::Incomplete, sink, CloseCause::ClosedByClient);
   }
   if (!answers_.is_empty() || phase_ != Phase::Head || offered_ > 0) return;
   if (peer_closed_) return end(CloseCause::ClosedByClient, sink);
@@ -316,13 +346,18 @@ void Http1Session::peer_closed(Sink& sink) {
   peer_closed_ = true;
   for (size_t i = 0; i < answers_.size(); i++) {
     if (answers_[i].id.is_valid() && !answers_[i].done)
-      sink.notify(answers_[i].id, EventKind::PeerClosed);
+      sink.notify({answers_[i].id, EventKind::PeerClosed});
   }
   end_if_over(sink);
   arm(sink);
 }
 
 void Http1Session::flushed(Sink& sink) {
+  if (!answers_.is_empty() && answers_.front().unacknowledged > 0) {
+    Answer& answer = answers_.front();
+    uint32_t bytes = std::exchange(answer.unacknowledged, 0);
+    sink.notify({answer.id, EventKind::Written, 0, bytes});
+  }
   if (held_back_ && phase_ != Phase::Dead && has_room(sink)) sink.resume();
 }
 
@@ -364,7 +399,11 @@ Http1Session::Due Http1Session::next_due(const Limits& limits) {
       sooner(Owed::Body, reading_->started, std::max(paid, grace));
     }
   }
-  if (!answers_.is_empty() && !answers_.front().done) {
+  bool has_begun = !answers_.is_empty() && answers_.front().begun;
+  // Not while a handler waits for the peer too, nor once it has begun to answer.
+  bool is_fed = !answers_.is_empty() && is_streaming(answers_.front().id);
+  bool is_sought = !answers_.is_empty() && answers_.front().file != nullptr;  // by the disk
+  if (!answers_.is_empty() && !answers_.front().done && !has_begun && !is_fed && !is_sought) {
     sooner(Owed::Handler, answers_.front().started, limits.handler_timeout);
   }
   return due;
@@ -384,11 +423,11 @@ void Http1Session::deadline(Sink& sink) {
       refuse(ErrorCode::HeadersTimeout, sink, CloseCause::TimedOut);
       return arm(sink);
     case Owed::Body:
-      refuse(ErrorCode::ReceiveTimeout, sink, CloseCause::TimedOut);
+      break_body(ErrorCode::ReceiveTimeout, sink, CloseCause::TimedOut);
       return arm(sink);
     default: break;
   }
-  if (sink.buffered() > 0) {
+  if (sink.buffered() > 0 || sink.files_queued() > 0) {
     // Not idle yet: the peer is still taking the last answer, at the pace that timeouts.write
     // allows.
     waiting_since_ = sink.now();

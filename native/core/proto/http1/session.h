@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "core/proto/http1/answers.h"
+#include "core/proto/http1/body_stream.h"
 #include "core/proto/http1/chunked.h"
 #include "core/proto/http1/rules.h"
 #include "core/proto/session.h"
@@ -21,6 +22,7 @@ class Http1Session final : public Session {
   void deadline(Sink& sink) override;
   void flushed(Sink& sink) override;
   void drain(Sink& sink) override;
+  [[nodiscard]] bool disk_done(std::unique_ptr<DiskWork>& work, Sink& sink) override;
   void gone(Sink& sink) override;
 
  private:
@@ -54,6 +56,10 @@ class Http1Session final : public Session {
     ChunkDecoder decoder;
     RequestRules rules;
     Answer answer;
+    std::unique_ptr<BodyStream>
+        stream;                        // the handler has been called; else it is called at the end
+    Blob trailers;                     // as events have them
+    Milliseconds held_since = kNever;  // not the peer's delay: we do not read
     bool waits_for_continue = false;
   };
 
@@ -67,6 +73,23 @@ class Http1Session final : public Session {
   bool begin_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
                   Answer&& answer, const RequestRules& rules, bool body_is_here, Sink& sink);
   bool body_complete(Sink& sink);
+  bool end_stream(Sink& sink);
+  void begin_stream(Sink& sink);
+  [[nodiscard]] bool may_read_body(Sink& sink);
+  void held(Sink& sink);
+  bool take_body(Bytes bytes, Sink& sink);
+  void keep_trailers(const HeaderField* fields, uint32_t count);
+  void break_body(ErrorCode code, Sink& sink, CloseCause cause = CloseCause::ProtocolViolated);
+  void leave_body(Sink& sink);
+  [[nodiscard]] bool is_streaming(ExchangeId id) const;
+  [[nodiscard]] bool cannot_leave(const Sink& sink) const;
+  void answer_command(const Command& command, Answer& answer, Response&& response, Sink& sink);
+  void body_command(const Command& command, Bytes content, Sink& sink);
+  bool advance_stream(Sink& sink);
+  void look_for_file(Sink& sink);
+  void file_found(Answer& answer, FindFileWork& found, Sink& sink);
+  void send_plan(FilePlan& plan, Fd file, Blob content, Sink& sink);
+  void over(Answer& answer, Sink& sink);
   void body_arrived(size_t bytes, Sink& sink);
   void keep(Bytes bytes);
   void hand_over(const RequestHead& head, const RouteMatch& match, uint32_t path_length,

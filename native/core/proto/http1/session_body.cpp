@@ -36,6 +36,7 @@ bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match,
   phase_ = rules.chunked ? Phase::Chunked : Phase::Sized;
   // RFC 9110 10.1.1: no 100 when some of the body is here already.
   reading.waits_for_continue = rules.expects_continue && !body_is_here;
+  if (!is_native(*match.route) && match.route->body == BodyMode::Stream) begin_stream(sink);
   send_continue(sink);
   return true;
 }
@@ -43,7 +44,12 @@ bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match,
 // A 100 goes out when it is this request's turn to write; before that the client would take it for
 // another answer.
 void Http1Session::send_continue(Sink& sink) {
-  if (reading_ == nullptr || !reading_->waits_for_continue || !answers_.is_empty()) return;
+  if (reading_ == nullptr || !reading_->waits_for_continue) return;
+  BodyStream* stream = reading_->stream.get();
+  if (stream == nullptr ? !answers_.is_empty()
+                        : !stream->is_wanted() || answers_.front().id != stream->id()) {
+    return;
+  }
   reading_->waits_for_continue = false;
   reading_->started = reading_->progress = sink.now();
   sink.count_response(100);
@@ -52,28 +58,27 @@ void Http1Session::send_continue(Sink& sink) {
 
 bool Http1Session::step_sized(MutableBytes unread, size_t& consumed, Sink& sink) {
   Reading& reading = *reading_;
-  if (unread.empty() && reading.left > 0) return false;
+  if (!may_read_body(sink) || (unread.empty() && reading.left > 0)) return false;
   size_t part = static_cast<size_t>(std::min<uint64_t>(reading.left, unread.size()));
-  keep(Bytes(unread.data(), part));
   reading.left -= part;
   consumed += part;
   body_arrived(part, sink);
-  if (reading.left > 0) return false;
+  if (!take_body(Bytes(unread.data(), part), sink) || reading.left > 0) return false;
   return body_complete(sink);
 }
 
 bool Http1Session::step_chunked(MutableBytes unread, size_t& consumed, Sink& sink) {
-  if (unread.empty()) return false;
+  if (!may_read_body(sink) || unread.empty()) return false;
   Reading& reading = *reading_;
   auto extensions_max = static_cast<uint64_t>(sink.limits().chunk_extension_bytes_max);
   ChunkDecoder::Step step = reading.decoder.decode(unread, reading.size_max, extensions_max);
   if (step.state == ChunkDecoder::State::Broken) {
-    refuse(step.error, sink);
+    break_body(step.error, sink);
     return false;
   }
-  keep(Bytes(unread.data(), step.produced));
   consumed += step.consumed;
   body_arrived(step.consumed, sink);
+  if (!take_body(Bytes(unread.data(), step.produced), sink)) return false;
   if (step.state != ChunkDecoder::State::Trailers) return false;
   phase_ = Phase::Trailers;
   offered_ = 0;
@@ -99,9 +104,10 @@ bool Http1Session::step_trailers(MutableBytes unread, size_t& consumed, Sink& si
   bool broken = parsed == kBroken;
   for (uint32_t i = 0; !broken && i < count; i++) broken = is_forbidden_trailer(fields[i].name);
   if (broken) {
-    refuse(error == ErrorCode::HeadersTooLarge ? error : ErrorCode::BadTrailer, sink);
+    break_body(error == ErrorCode::HeadersTooLarge ? error : ErrorCode::BadTrailer, sink);
     return false;
   }
+  if (!is_native(*reading_->route)) keep_trailers(fields, count);
   consumed += static_cast<size_t>(parsed);
   return body_complete(sink);
 }
@@ -133,6 +139,7 @@ void Http1Session::body_arrived(size_t bytes, Sink& sink) {
 
 bool Http1Session::body_complete(Sink& sink) {
   Reading& reading = *reading_;
+  if (reading.stream != nullptr) return end_stream(sink);
   if (is_native(*reading.route)) {
     answer_natively(*reading.route, std::move(reading.answer), sink);
   } else if (sink.can_open_exchange()) {
@@ -172,14 +179,19 @@ void Http1Session::hand_over(const RequestHead& head, const RouteMatch& match, u
 
 void Http1Session::hand_over_read(Sink& sink) {
   Reading& reading = *reading_;
-  size_t size = reading.record.size();
+  size_t size = reading.record.size() + reading.trailers.size();
   bool is_inline = reading.size <= kInlineBodyMax;
   ExchangeId id = reading.answer.id = sink.open_exchange();
   Event* event = sink.begin_event(id, size + (is_inline ? static_cast<size_t>(reading.size) : 0));
   MR_CHECK(event != nullptr);
   uint32_t record_size = event->size;
-  std::memcpy(static_cast<void*>(event), reading.record.data(), size);
+  std::memcpy(static_cast<void*>(event), reading.record.data(), reading.record.size());
+  if (!reading.trailers.empty()) {
+    std::memcpy(reinterpret_cast<char*>(event) + reading.record.size(), reading.trailers.data(),
+                reading.trailers.size());
+  }
   event->size = record_size;
+  event->head_b = static_cast<uint32_t>(reading.trailers.size());
   event->body_length = static_cast<uint32_t>(reading.size);
   if (is_inline) {
     char* out = reinterpret_cast<char*>(event) + size;
