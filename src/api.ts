@@ -2,9 +2,15 @@
 // not know each other.
 import type { BodyOptions, Bytes } from "./body.ts";
 import type { CookieOptions } from "./cookies.ts";
+import type { EventStream, EventStreamOptions } from "./events.ts";
+import type { SendFileOptions } from "./files.ts";
 import type { ReadonlyHeaders } from "./headers.ts";
+import type { Receipt, ReceiveOptions } from "./incoming.ts";
 import type { HeadersInit } from "./lines.ts";
+import type { MultipartOptions, Part } from "./multipart.ts";
+import type { DrainOptions, Source } from "./outgoing.ts";
 import type { Params } from "./params.ts";
+import type { SavedFile, SaveOptions } from "./saving.ts";
 
 /** A value or a promise of it. */
 export type MaybePromise<T> = T | Promise<T>;
@@ -24,8 +30,13 @@ export interface Address {
  * the response ended.
  *
  * Everything is as the peer sent it unless a member says otherwise.
+ *
+ * `for await (const chunk of req)` reads the body. On a route with `body: "stream"` it comes while
+ * it
+ * is read: a slow reader slows the peer down, leaving the loop early drops the rest. It ends with
+ * ERR_MILLRACE_ABORTED when the peer leaves, and with the code of what is wrong with the body.
  */
-export interface Req<P extends string = string> {
+export interface Req<P extends string = string> extends AsyncIterable<Uint8Array> {
   /**
    * Whether the peer has left, or has at least sent its last byte, before the response was
    * complete.
@@ -64,11 +75,17 @@ export interface Req<P extends string = string> {
    * the same. Made when first read.
    */
   readonly signal: AbortSignal;
+  /**
+   * Trailer fields of a chunked body (RFC 9110 6.5); resolves when the body has come, which takes
+   * that somebody reads it.
+   */
+  readonly trailers: Promise<ReadonlyHeaders>;
   /** The request target, whole, as sent. */
   readonly url: string;
 
   /**
-   * The body. It can be read once, by one of these four.
+   * The body, whole. It can be read once, in one way. On a route with `body: "stream"` at most
+   * limits.maxRequestBodySize bytes are collected.
    * @throws {MillraceError} ERR_MILLRACE_BODY_USED, ERR_MILLRACE_BODY_TOO_LARGE (as rejections)
    */
   bytes(options?: BodyOptions): Promise<Uint8Array>;
@@ -87,6 +104,32 @@ export interface Req<P extends string = string> {
    * @throws {MillraceError} ERR_MILLRACE_BAD_JSON; when a handler lets it escape, the answer is 400
    */
   json<T = unknown>(options?: BodyOptions): Promise<T>;
+  /**
+   * The parts of a multipart/form-data body (RFC 7578), one after the other:
+   * `for await (const part of req.multipart())`. On a route with `body: "stream"` they come while
+   * they
+   * are read; leaving the loop drops the rest. What is wrong with the body ends the loop with a
+   * coded
+   * error, so does a peer that leaves or stalls.
+   * @throws {MillraceError} ERR_MILLRACE_UNSUPPORTED_MEDIA_TYPE (415), ERR_MILLRACE_BAD_MULTIPART,
+   * ERR_MILLRACE_MULTIPART_LIMIT, ERR_MILLRACE_PART_HEADERS_TOO_LARGE, ERR_MILLRACE_INVALID_OPTION
+   */
+  multipart(options?: MultipartOptions): AsyncIterableIterator<Part>;
+  /**
+   * Writes the body into a file: into a temporary one beside it, renamed at the end, removed when
+   * anything fails. On a route with `body: "stream"` native threads write and no byte passes
+   * JavaScript.
+   * @throws {MillraceError} ERR_MILLRACE_SAVE_FAILED (507 when the disk is full),
+   * ERR_MILLRACE_ABORTED,
+   * ERR_MILLRACE_BODY_USED, ERR_MILLRACE_BODY_TOO_LARGE (as rejections)
+   */
+  saveTo(path: string, options?: SaveOptions): Promise<SavedFile>;
+  /**
+   * The body by states: "progress" with a chunk, "try-again" when nothing came for `waitMs`, then
+   * once
+   * "complete" or "fail". Does not throw; when nothing comes for `giveUpMs` the connection is cut.
+   */
+  receive(options?: ReceiveOptions): AsyncIterableIterator<Receipt>;
   /** Whether the path begins with `prefix`; makes no string. */
   startsWith(prefix: string): boolean;
   /** The body as UTF-8 text. */
@@ -101,16 +144,34 @@ export interface Req<P extends string = string> {
  * Content-Type is not guessed.
  */
 export interface Res {
-  /** "open" until ended; "aborted" when the peer left first. */
-  readonly state: "open" | "ended" | "aborted";
+  /**
+   * "open" until something of the response was sent, "streaming" until it has ended; "aborted" when
+   * the peer left first.
+   */
+  readonly state: "open" | "streaming" | "ended" | "aborted";
+  /** Bytes written that the kernel has not taken yet. */
+  readonly writableLength: number;
 
   /**
    * Adds a header line and leaves those of the same name. @throws {MillraceError}
    * ERR_MILLRACE_INVALID_HEADER
    */
   append(name: string, value: string | number): this;
+  /**
+   * Whether this response is compressed where the option `compress` is on: false, never; true, also
+   * when its type or length says otherwise. Nothing else changes: it takes a client that accepts
+   * it.
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION
+   */
+  compress(isOn: boolean): this;
   /** Adds a Set-Cookie line. @throws {MillraceError} ERR_MILLRACE_INVALID_HEADER */
   cookie(name: string, value: string, options?: CookieOptions): this;
+  /**
+   * Resolves when the peer has taken so much that it is worth writing on; at once when nothing
+   * waits.
+   * @throws {MillraceError} ERR_MILLRACE_ABORTED, ERR_MILLRACE_GAVE_UP (as rejections)
+   */
+  drained(options?: DrainOptions): Promise<void>;
   /** Keeps the exchange open after the handler has returned; whoever holds `res` answers later. */
   detach(): this;
   /**
@@ -119,12 +180,31 @@ export interface Res {
    */
   earlyHints(links: string | readonly string[]): this;
   /**
-   * Ends the response, with or without a body.
+   * Ends the response, with or without a body; of one that has begun, with or without last bytes.
+   * What is unread of a streamed request body is dropped.
+   * @param trailers - fields behind a chunked body (RFC 9110 6.5); HTTP/1.0 clients get none
    * @returns false when the peer has left
    * @throws {MillraceError} ERR_MILLRACE_ALREADY_ENDED, ERR_MILLRACE_INVALID_BODY,
    * ERR_MILLRACE_LENGTH_MISMATCH
    */
-  end(body?: Bytes): boolean;
+  end(body?: Bytes, trailers?: HeadersInit): boolean;
+  /**
+   * Begins a stream of server-sent events, with the headers that it takes unless they are set. It
+   * stays open after the handler has returned, until it is closed or the peer leaves.
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_HEADERS_SENT,
+   * ERR_MILLRACE_ALREADY_ENDED, ERR_MILLRACE_INVALID_HEADER
+   */
+  events(options?: EventStreamOptions): EventStream;
+  /**
+   * Ends the response with a file: found, judged and sent natively, with ETag, Last-Modified,
+   * conditional requests, ranges, and the precompressed file beside it. Resolves when it is on its
+   * way. With another status than 200 the file goes whole, whatever the request says.
+   * @param path - of the file; below `root` when that is given, which nothing in the path can leave
+   * @throws {MillraceError} ERR_MILLRACE_FILE_NOT_FOUND (404), ERR_MILLRACE_FILE_FAILED (403, 500,
+   * 503): nothing has been sent then, another answer is possible; ERR_MILLRACE_ABORTED (as
+   * rejections)
+   */
+  file(path: string, options?: SendFileOptions): Promise<void>;
   /**
    * Replaces the header lines of that name; an array makes several. @throws {MillraceError}
    * ERR_MILLRACE_INVALID_HEADER
@@ -152,6 +232,33 @@ export interface Res {
    * @throws {MillraceError} ERR_MILLRACE_INVALID_STATUS
    */
   status(code: number): this;
+  /**
+   * Sends what `source` gives, as fast as the peer takes it, and ends the response. Status and
+   * headers go with the first bytes: until then a source that fails leaves the answer open. The
+   * source is let go (cancelled, destroyed, returned) when the peer leaves, and at once for HEAD.
+   * @throws {MillraceError} ERR_MILLRACE_ABORTED, ERR_MILLRACE_GAVE_UP, ERR_MILLRACE_SOURCE_FAILED,
+   * ERR_MILLRACE_LENGTH_MISMATCH, ERR_MILLRACE_HEADERS_SENT (as rejections)
+   */
+  stream(source: Source, options?: StreamOptions): Promise<void>;
+  /**
+   * Sends bytes; the first call sends status and headers too. Without a Content-Length the body is
+   * chunked, or for HTTP/1.0 clients ends with the connection.
+   * @returns false when more than 128 KiB wait for the peer: go on after `drained()`; or it has
+   * left
+   * @throws {MillraceError} ERR_MILLRACE_ALREADY_ENDED, ERR_MILLRACE_INVALID_BODY,
+   * ERR_MILLRACE_LENGTH_MISMATCH, ERR_MILLRACE_BUFFER_FULL
+   */
+  write(chunk: Bytes): boolean;
+}
+
+/** How `res.stream()` sends; `giveUpMs` bounds the whole, from the call to the last byte. */
+export interface StreamOptions extends DrainOptions {
+  /**
+   * Bytes of the whole, for Content-Length; the connection is cut when the source has more or less.
+   */
+  readonly length?: number;
+  /** Called at the end; the fields follow a chunked body (RFC 9110 6.5). */
+  readonly trailers?: () => HeadersInit;
 }
 
 /** A raw handler: answers through `res`, now or later. */
@@ -180,6 +287,8 @@ export interface Context<P extends string = string> {
   /** The same as `request.signal`: aborted when the peer leaves. Made when first read. */
   readonly signal: AbortSignal;
 
+  /** As `req.multipart()`; not together with reading the Request's body. */
+  multipart(options?: MultipartOptions): AsyncIterableIterator<Part>;
   /** Sends a 1xx response ahead of the final one; HTTP/1.0 clients get none. */
   sendInformational(status: 102 | 103, headers?: HeadersInit): void;
   /**

@@ -21,6 +21,14 @@ const NOTHING: Uint8Array = new Uint8Array(0);
 // Malformed UTF-8 becomes U+FFFD and a byte order mark goes, as fetch has it.
 const utf8 = new TextDecoder();
 
+/** A limit that was given, or none. @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
+export function limitOf(options: { readonly limit?: number } | undefined): number {
+  const limit = options?.limit ?? Infinity;
+  if (typeof limit === "number" && limit >= 0) return limit;
+  const message = `limit must be a number of bytes, got ${show(limit)}`;
+  throw new MillraceError("ERR_MILLRACE_INVALID_OPTION", message);
+}
+
 /** The body of one request. Empty when there was none. */
 export class Body {
   readonly #where: string;
@@ -47,13 +55,8 @@ export class Body {
         `the body of ${this.#where} has been read already; keep the first result`,
       );
     const bytes = this.#bytes ?? NOTHING;
-    const limit = options?.limit;
-    if (limit !== undefined) {
-      if (typeof limit !== "number" || !(limit >= 0))
-        throw new MillraceError(
-          "ERR_MILLRACE_INVALID_OPTION",
-          `limit must be a number of bytes, got ${show(limit)}`,
-        );
+    if (options?.limit !== undefined) {
+      const limit = limitOf(options);
       if (bytes.length > limit) {
         throw new MillraceError(
           "ERR_MILLRACE_BODY_TOO_LARGE",

@@ -1,13 +1,14 @@
 // Drains a batch: one entry into JavaScript, many requests. The hot path; what looks odd here is
 // measured.
 import { AsyncResource } from "node:async_hooks";
-import { getSystemErrorName } from "node:util";
+import { errnoName, MillraceError, sentenceOf } from "./errors.ts";
+import { Incoming } from "./incoming.ts";
 import type { Dispatch } from "./native/binding.ts";
-import { EVENT, EVENT_FLAG, EVENT_WORD as W } from "./native/tables.ts";
+import { ERRORS, EVENT, EVENT_FLAG, EVENT_WORD as W } from "./native/tables.ts";
 import { runHandler } from "./outcome.ts";
 import { NativeReq } from "./request.ts";
 import { NativeRes } from "./response.ts";
-import { type Service, type Target, countDelay } from "./service.ts";
+import { countDelay, type OpenExchange, type Service, type Target } from "./service.ts";
 import { warn } from "./warnings.ts";
 
 const FIXED_BYTES = 64;
@@ -35,7 +36,7 @@ export function makeDispatch(service: Service, batch: Uint8Array): Dispatch {
           if (delay < DELAY_MS_MAX) countDelay(counts, Math.max(delay, 0));
           at = dispatchRequest(service, words, batch, base, text, at);
         } else {
-          dispatchOther(service, words, base);
+          at = dispatchOther(service, words, batch, base, text, at);
         }
         base += (words[base + W.size] as number) >>> 2;
       }
@@ -65,6 +66,7 @@ function dispatchRequest(
   const headerLength = words[base + W.headerLength] as number;
   const peer = words[base + W.peer] as number;
   const paramCount = peer >>> 24;
+  const trailerLength = words[base + W.headB] as number;
   let spans: number[] | undefined;
   if (paramCount !== 0) {
     spans = [];
@@ -84,6 +86,7 @@ function dispatchRequest(
     (words[base + W.listener] as number) & 0xffff,
     spans,
     bodyOf(service, words, batch, base, flags, paramCount),
+    trailerLength,
   );
   // Every handler call gets a fresh async resource: what it enters into an AsyncLocalStorage is
   // seen by its own continuations and by no other request of this batch or the next.
@@ -91,8 +94,12 @@ function dispatchRequest(
   const handle = words[base + W.handle] as number;
   const generation = (words[base + W.generation] as number) >>> 0;
   const res = new NativeRes(service, req, handle, generation, flags, scope);
+  if ((flags & EVENT_FLAG.bodyFollows) !== 0)
+    req.incoming = new Incoming(service.native, handle, generation, req.where);
   scope.runInAsyncScope(runHandler, undefined, service, req, res);
-  return at + (lengths >>> 24) + targetLength + ((peer >>> 16) & 0xff) + headerLength;
+  return (
+    at + (lengths >>> 24) + targetLength + ((peer >>> 16) & 0xff) + headerLength + trailerLength
+  );
 }
 
 function bodyOf(
@@ -114,44 +121,109 @@ function bodyOf(
   return batch.slice(from, from + length);
 }
 
-function dispatchOther(service: Service, words: Int32Array, base: number): void {
+// Returns where the next event's text begins.
+function dispatchOther(
+  service: Service,
+  words: Int32Array,
+  batch: Uint8Array,
+  base: number,
+  text: string,
+  at: number,
+): number {
   const kind = (words[base + W.kind] as number) & 0xffff;
   switch (kind) {
-    case EVENT.Aborted:
-    case EVENT.PeerClosed: {
-      const exchange = service.open.get(words[base + W.handle] as number);
-      // Another generation: the answer went out before the news came in, and the handle is in use
-      // again.
-      if (
-        exchange === undefined ||
-        exchange.generation !== (words[base + W.generation] as number) >>> 0
-      )
-        return;
-      if (kind === EVENT.Aborted) exchange.abort();
-      else exchange.peerClosed();
-      return;
-    }
     case EVENT.Drained:
       service.onDrained(
         (words[base + W.headA] as number) >>> 0,
         (words[base + W.headB] as number) >>> 0,
       );
-      return;
+      return at;
     case EVENT.Problem:
       warnOfProblem((words[base + W.listener] as number) >>> 16);
+      return at;
+    default:
+  }
+  const length =
+    (words[base + W.targetLength] as number) + (words[base + W.headerLength] as number);
+  const exchange = service.open.get(words[base + W.handle] as number);
+  // Another generation: the answer went out before the news came in, and the handle is in use again.
+  if (exchange?.generation === (words[base + W.generation] as number) >>> 0) {
+    const texts = length === 0 ? "" : text.slice(at, at + length);
+    dispatchNews(service, exchange, kind, words, batch, base, texts);
+  }
+  return at + length;
+}
+
+function dispatchNews(
+  service: Service,
+  exchange: OpenExchange,
+  kind: number,
+  words: Int32Array,
+  batch: Uint8Array,
+  base: number,
+  texts: string,
+): void {
+  switch (kind) {
+    case EVENT.Aborted:
+      exchange.abort();
       return;
+    case EVENT.PeerClosed:
+      exchange.peerClosed();
+      return;
+    case EVENT.Written:
+      exchange.written((words[base + W.headA] as number) >>> 0);
+      return;
+    case EVENT.Body: {
+      const flags = (words[base + W.kind] as number) >>> 16;
+      const bytes = bodyOf(service, words, batch, base, flags, 0);
+      if (bytes !== undefined) exchange.incoming?.push(bytes);
+      return;
+    }
+    case EVENT.Part: {
+      const flags = (words[base + W.kind] as number) >>> 16;
+      const named = words[base + W.pathLength] as number;
+      const both = words[base + W.targetLength] as number;
+      const isFile = (flags & EVENT_FLAG.hasFilename) !== 0;
+      exchange.incoming?.form?.begin(
+        texts.slice(0, named),
+        isFile ? texts.slice(named, both) : null,
+        texts.slice(both),
+        (words[base + W.headA] as number) >>> 0,
+      );
+      return;
+    }
+    case EVENT.PartEnd:
+      exchange.incoming?.form?.endPart();
+      return;
+    case EVENT.Saved: {
+      const low = (words[base + W.headA] as number) >>> 0;
+      const size = low + ((words[base + W.headB] as number) >>> 0) * 0x1_0000_0000;
+      const digest = bodyOf(service, words, batch, base, 0, 0);
+      exchange.incoming?.saved({
+        errno: (words[base + W.listener] as number) >>> 16,
+        size,
+        ...(digest === undefined ? {} : { sha256: Buffer.from(digest).toString("hex") }),
+      });
+      return;
+    }
+    case EVENT.File:
+      exchange.filed((words[base + W.listener] as number) >>> 16);
+      return;
+    case EVENT.BodyEnd:
+      exchange.incoming?.end(texts);
+      return;
+    case EVENT.BodyFailed: {
+      const row = ERRORS[(words[base + W.listener] as number) >>> 16];
+      if (row === undefined || row.code === "") return;
+      exchange.incoming?.fail(new MillraceError(row.code, sentenceOf(row.code)));
+      return;
+    }
     default:
   }
 }
 
 function warnOfProblem(errno: number): void {
-  let name = `errno ${errno}`;
-  try {
-    name = getSystemErrorName(-errno);
-  } catch {
-    // Not one that Node knows: the number says it.
-  }
-  warn("ERR_MILLRACE_SYSTEM", `a native loop had trouble with the system: ${name}`);
+  warn("ERR_MILLRACE_SYSTEM", `a native loop had trouble with the system: ${errnoName(errno)}`);
 }
 
 function milliseconds(): number {

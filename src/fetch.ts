@@ -4,18 +4,16 @@ import type { Address, Context, Server } from "./api.ts";
 import { parseCookies } from "./cookies.ts";
 import { MillraceError, show } from "./errors.ts";
 import { type HeadersInit, isDecoded } from "./lines.ts";
+import type { MultipartOptions, Part } from "./multipart.ts";
+import { type SourceReader, type Step, readerOf } from "./outgoing.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import type { Service } from "./service.ts";
 import { standardRequest } from "./standard.ts";
 import { stackOf, warn } from "./warnings.ts";
 
-/** Most bytes of a Response body that comes as a stream; it is collected before it is sent. */
-export const COLLECT_BYTES_MAX = 67_108_864;
-
-// How long a stream may go on for a peer that has sent its last byte. Mostly it is gone; what
-// waits for the answer is a client that half-closes.
-const HALF_CLOSED_MS = 1000;
+// A body that comes at once and is no longer than this is sent whole, with its length.
+const SHORT_BYTES_MAX = 65_536;
 
 const ID_PREFIX = randomBytes(6).toString("hex");
 let idCount = 0;
@@ -75,6 +73,10 @@ export class NativeContext implements Context {
 
   get signal(): AbortSignal {
     return this.#req.signal;
+  }
+
+  multipart(options?: MultipartOptions): AsyncIterableIterator<Part> {
+    return this.#req.multipart(options);
   }
 
   sendInformational(status: 102 | 103, headers?: HeadersInit): void {
@@ -143,66 +145,56 @@ export function sendResponse(
     res.sendStandard(value, source);
     return undefined;
   }
-  return collectAndSend(req, res, value);
+  return sendBody(req, res, value);
 }
 
-// The peer's leaving ends a read that may never end by itself.
-async function collectAndSend(req: NativeReq, res: NativeRes, response: Response): Promise<void> {
-  const reader = (response.body as ReadableStream<unknown>).getReader();
-  const { signal } = req;
-  let timer: NodeJS.Timeout | undefined;
-  let isLeft = false;
-  const leave = (): void => {
-    isLeft = true;
-    cancelReader(reader, signal.reason);
-  };
-  const onAbort = (): void => {
-    if (res.isOpen) timer = setTimeout(leave, HALF_CLOSED_MS);
-    else leave();
-  };
-  if (signal.aborted) onAbort();
-  else signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    const body = await collect(req, res, reader);
-    if (isLeft) throw signal.reason;
-    if (res.isOpen) res.sendStandard(response, body);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", onAbort);
-  }
-}
+const LATER: unique symbol = Symbol("later");
 
-// Gives nothing when the exchange is over meanwhile.
-async function collect(
-  req: NativeReq,
-  res: NativeRes,
-  reader: ReadableStreamDefaultReader<unknown>,
-): Promise<Uint8Array | undefined> {
+// What is there at once goes as one answer; from the first wait on it is a stream.
+async function sendBody(req: NativeReq, res: NativeRes, response: Response): Promise<void> {
+  const reader = bytesOf(req, response);
+  const early: Promise<Step>[] = [];
   const chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, size);
-    let problem: string | undefined;
-    if (!(value instanceof Uint8Array)) {
-      problem = `has a chunk that is ${show(value)}, not a Uint8Array`;
-    } else {
-      chunks.push(value);
-      size += value.length;
-      if (size > COLLECT_BYTES_MAX) problem = `is larger than ${COLLECT_BYTES_MAX} bytes`;
+    const coming = reader.next();
+    early.push(coming);
+    const step = await orLater(coming);
+    if (step === LATER || size > SHORT_BYTES_MAX || !res.isOpen) break;
+    if (step.done === true) {
+      res.sendStandard(response, Buffer.concat(chunks, size));
+      return;
     }
-    if (problem === undefined && res.isOpen) continue;
-    cancelReader(reader, problem);
-    if (problem === undefined) return undefined;
-    const why = "bodies are collected before they are sent";
-    const message = `the body of the Response of ${req.where} ${problem}; ${why}`;
-    throw new MillraceError("ERR_MILLRACE_INVALID_BODY", message);
+    chunks.push(step.value as Uint8Array);
+    size += (step.value as Uint8Array).length;
   }
+  for (const each of early) each.catch(() => undefined); // the pump will look at it
+  if (!res.isOpen || !res.beginStandard(response)) {
+    reader.cancel(req.abortReason());
+    throw req.abortReason();
+  }
+  const next = async (): Promise<Step> => early.shift() ?? reader.next();
+  await res.pumpFrom({ next, cancel: (reason) => reader.cancel(reason) }, undefined);
 }
 
-// Not awaited: a source may take forever over it, and what it says concerns nobody any more.
-function cancelReader(reader: ReadableStreamDefaultReader<unknown>, reason: unknown): void {
-  reader.cancel(reason).catch(() => undefined);
+function bytesOf(req: NativeReq, response: Response): SourceReader {
+  const reader = readerOf(response.body);
+  const next = async (): Promise<Step> => {
+    const step = await reader.next();
+    if (step.done === true || step.value instanceof Uint8Array) return step;
+    const what = `has a chunk that is ${show(step.value)}, not a Uint8Array`;
+    reader.cancel(what);
+    const message = `the body of the Response of ${req.where} ${what}`;
+    throw new MillraceError("ERR_MILLRACE_INVALID_BODY", message);
+  };
+  return { next, cancel: (reason) => reader.cancel(reason) };
+}
+
+async function orLater(step: Promise<Step>): Promise<Step | typeof LATER> {
+  const later = new Promise<typeof LATER>((resolve) => {
+    setImmediate(resolve, LATER);
+  });
+  return Promise.race([step, later]);
 }
 
 function cancelBody(response: Response): void {

@@ -11,12 +11,25 @@ export type {
   Req,
   Res,
   Server,
+  StreamOptions,
 } from "./api.ts";
 export type { BodyOptions, Bytes } from "./body.ts";
+export type { CompressLevels, CompressOptions } from "./compress.ts";
 export type { CookieOptions } from "./cookies.ts";
 export { type ErrorCode, MillraceError, type MillraceErrorOptions } from "./errors.ts";
+export type { EventStream, EventStreamOptions, ServerEvent } from "./events.ts";
+export {
+  type DirOptions,
+  dir,
+  type FileOptions,
+  type FileRoute,
+  file,
+  type SendFileOptions,
+} from "./files.ts";
 export type { ReadonlyHeaders } from "./headers.ts";
+export type { Receipt, ReceiveOptions } from "./incoming.ts";
 export type { HeadersInit } from "./lines.ts";
+export type { MultipartOptions, Part } from "./multipart.ts";
 export type {
   LimitOptions,
   ListenOptions,
@@ -24,14 +37,17 @@ export type {
   ShutdownOptions,
   TimeoutOptions,
 } from "./options.ts";
+export type { DrainOptions, Source } from "./outgoing.ts";
 export type { Params } from "./params.ts";
 export {
   type MethodTable,
-  raw,
   type RawRoute,
   type RouteAnswer,
   type RouteOptions,
   type Routes,
   type RouteValue,
+  raw,
 } from "./routes.ts";
+export type { SavedFile, SaveOptions } from "./saving.ts";
 export { serve } from "./server.ts";
+export type { Encoding } from "./zipped.ts";

@@ -103,6 +103,18 @@ export class HeaderLines {
     return this.#names.includes(`\n${lower}\n`);
   }
 
+  /** Removes the lines of a name, in lower case, and gives their values. */
+  take(lower: string): string[] {
+    const field = fieldNameOf(lower);
+    const prefix = `${lower}:`;
+    const values = this.text
+      .split("\r\n")
+      .filter((line) => line.slice(0, prefix.length).toLowerCase() === prefix)
+      .map((line) => line.slice(prefix.length).trim());
+    this.#remove(field);
+    return values;
+  }
+
   /** Sets what `headers` has. */
   setAll(headers: HeadersInit): void {
     if (typeof headers !== "object" || headers === null) {

@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import type { ErrorHandler, FetchHandler, RawHandler } from "./api.ts";
 import { callable, checkRecord, integer, invalidOption, text, truth } from "./check.ts";
+import type { CompressOptions } from "./compress.ts";
 import { show } from "./errors.ts";
 import { LIMITS } from "./native/tables.ts";
 import type { RawRoute, Routes } from "./routes.ts";
@@ -57,6 +58,12 @@ export interface ShutdownOptions {
 
 /** Options of `serve()`. */
 export interface ServeOptions<R extends string = string> extends ListenOptions {
+  /**
+   * Compresses what handlers answer, for clients that accept it; docs/compression.md says what and
+   * what that means for secrets in it. A Response as a route's value goes as it is.
+   * @default false
+   */
+  readonly compress?: boolean | CompressOptions;
   /**
    * Makes the answer when a handler threw. Without it: the error's 4xx status, else 500 and a
    * warning.
@@ -124,6 +131,7 @@ const LISTEN_KEYS = ["backlog", "fd", "hostname", "mode", "port", "reusePort", "
 const SERVE_KEYS = [
   ...LISTEN_KEYS,
   ...[
+    "compress",
     "error",
     "fetch",
     "gracefulShutdown",

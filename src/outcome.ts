@@ -1,7 +1,7 @@
 // Calls a handler and sees to it that its exchange ends: answered, failed with a status, or kept
 // open on purpose.
 import type { FetchHandler } from "./api.ts";
-import { MillraceError, clientStatusOf, sentenceOf } from "./errors.ts";
+import { clientStatusOf, FULL, MillraceError, sentenceOf } from "./errors.ts";
 import { sendResponse } from "./fetch.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
@@ -16,7 +16,7 @@ export function runHandler(service: Service, req: NativeReq, res: NativeRes): vo
     if (raw !== undefined) {
       const result: unknown = raw(req, res);
       if (isThenable(result)) pending = result;
-      else if (res.isOpen && !res.isDetached) throw noReply(req);
+      else if (!res.leave()) throw noReply(req);
     } else {
       const { ctx } = req;
       const result: unknown = (req.target.fetch as FetchHandler)(ctx.request, ctx);
@@ -41,7 +41,7 @@ async function settle(
   try {
     const result = await pending;
     if (req.target.raw !== undefined) {
-      if (res.isOpen && !res.isDetached) throw noReply(req);
+      if (!res.leave()) throw noReply(req);
     } else if (result !== undefined || res.isOpen) {
       await sendResponse(req, res, result);
     }
@@ -111,6 +111,7 @@ function answerBare(req: NativeReq, res: NativeRes, isKnown: boolean): void {
       res.reset();
       res.send(500);
     }
+    res.cut();
     if (isKnown) return;
     const what = `${req.where}: the handler threw something that cannot be looked at`;
     warn("ERR_MILLRACE_HANDLER_FAILED", what);
@@ -130,10 +131,14 @@ function answerDefault(req: NativeReq, res: NativeRes, error: unknown, isKnown: 
     const text = status === 0 ? "Internal Server Error" : publicText(error as MillraceError);
     res.send(status === 0 ? 500 : status, `${text}\n`, PLAIN_TEXT);
   }
-  if (isKnown || (status !== 0 && wasOpen)) return;
+  // What has begun cannot be answered any more, and must not look whole.
+  const wasStreaming = res.isStreaming;
+  if (wasStreaming) res.cut();
+  if (isKnown || (status !== 0 && status !== FULL && wasOpen)) return;
   const isOurs = error instanceof MillraceError;
   const code = isOurs ? error.code : "ERR_MILLRACE_HANDLER_FAILED";
-  const ending = wasOpen ? "500 was sent" : "its response was over";
+  const begun = wasStreaming ? "the connection was cut" : "its response was over";
+  const ending = wasOpen ? "500 was sent" : begun;
   const own = isOurs ? error.message : `the handler threw; ${ending}`;
   const what = own.includes(req.where) ? own : `${req.where}: ${own}`;
   // Nobody threw a missing reply: its stack leads only here.

@@ -3,8 +3,26 @@
 import type { Address, Context, Req, Res } from "./api.ts";
 import { Body, type BodyOptions } from "./body.ts";
 import { MillraceError } from "./errors.ts";
-import { HeaderText } from "./headers.ts";
+import { Form } from "./form.ts";
+import { HeaderText, type ReadonlyHeaders } from "./headers.ts";
+import {
+  chunksOf,
+  type Incoming,
+  type Receipt,
+  type ReceiveOptions,
+  receiptsOf,
+} from "./incoming.ts";
+import {
+  boundaryOf,
+  type MultipartOptions,
+  type Part,
+  partLimits,
+  partsOf,
+  wholeParts,
+  wholeSource,
+} from "./multipart.ts";
 import { EVENT_FLAG, METHODS } from "./native/tables.ts";
+import { type SavedFile, type SaveOptions, saveFile, writeBytes } from "./saving.ts";
 import type { Service, Target } from "./service.ts";
 
 // Inherits nothing, as a parameter may be called "constructor"; unlike Object.create(null), which
@@ -30,11 +48,15 @@ export class NativeReq implements Req {
   readonly #listener: number;
   readonly #spans: readonly number[];
   readonly #bytes: Uint8Array | undefined;
+  readonly #trailerLength: number;
   #text: string; // of the whole batch, until compact()
   #at: number; // where our method begins in it
   /** The other half; set once by its constructor. */
-  res: Res | undefined = undefined;
+  res: (Res & { cut(reason?: MillraceError): void }) | undefined = undefined;
+  /** The body, when it is streamed. */
+  incoming: Incoming | undefined = undefined;
   #isAborted = false;
+  #reason: MillraceError | undefined = undefined;
   #url: string | undefined = undefined;
   #headers: HeaderText | undefined = undefined;
   #params: Record<string, string> | undefined = undefined;
@@ -57,6 +79,7 @@ export class NativeReq implements Req {
     listener: number,
     spans: readonly number[] | undefined,
     bytes: Uint8Array | undefined,
+    trailerLength: number,
   ) {
     this.#service = service;
     this.target = target;
@@ -71,6 +94,7 @@ export class NativeReq implements Req {
     this.#listener = listener;
     this.#spans = spans ?? NO_SPANS;
     this.#bytes = bytes;
+    this.#trailerLength = trailerLength;
   }
 
   get aborted(): boolean {
@@ -143,9 +167,15 @@ export class NativeReq implements Req {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.aborted) this.#controller.abort(this.#abortReason());
+      if (this.aborted) this.#controller.abort(this.abortReason());
     }
     return this.#controller.signal;
+  }
+
+  get trailers(): Promise<ReadonlyHeaders> {
+    if (this.incoming !== undefined) return this.incoming.trailers();
+    const from = this.#at + this.#ownLength() - this.#trailerLength;
+    return Promise.resolve(new HeaderText(this.#text.slice(from, from + this.#trailerLength)));
   }
 
   get url(): string {
@@ -160,7 +190,43 @@ export class NativeReq implements Req {
 
   /** Whether the request came with at least one byte of body. */
   get hasBody(): boolean {
-    return this.#bytes !== undefined;
+    return this.#bytes !== undefined || this.incoming !== undefined;
+  }
+
+  /** Whether somebody has read the body, or begun to. */
+  get bodyUsed(): boolean {
+    return this.incoming === undefined ? this.body.used : this.incoming.isUsed;
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array, void, undefined> {
+    return this.incoming === undefined ? onlyChunk(this.body) : chunksOf(this.incoming);
+  }
+
+  multipart(options?: MultipartOptions): AsyncIterableIterator<Part> {
+    const { native } = this.#service;
+    const boundary = boundaryOf(native, this.headers.get("content-type"), this.where);
+    const { incoming } = this;
+    if (incoming === undefined) {
+      partLimits(options);
+      const bytes = this.body.take(undefined);
+      return partsOf(wholeSource(wholeParts(native, bytes, boundary, options)));
+    }
+    incoming.use();
+    const form = new Form(incoming, boundary, options, (error) => this.res?.cut(error));
+    incoming.readAs(form);
+    return partsOf(form);
+  }
+
+  saveTo(path: string, options?: SaveOptions): Promise<SavedFile> {
+    if (this.incoming !== undefined) return this.incoming.saveTo(path, options);
+    return saveFile(path, options, (file, digest, limit) =>
+      writeBytes(path, file, digest, limit, [this.body.take(undefined)]),
+    );
+  }
+
+  receive(options?: ReceiveOptions): AsyncIterableIterator<Receipt> {
+    if (this.incoming === undefined) return onlyReceipt(this.body);
+    return receiptsOf(this.incoming, options, (error) => this.res?.cut(error));
   }
 
   /**
@@ -171,6 +237,8 @@ export class NativeReq implements Req {
   }
 
   bytes(options?: BodyOptions): Promise<Uint8Array> {
+    if (this.incoming !== undefined)
+      return this.#collected(options).then((body) => body.take(options));
     try {
       return Promise.resolve(this.body.take(options));
     } catch (error) {
@@ -179,6 +247,10 @@ export class NativeReq implements Req {
   }
 
   form(options?: BodyOptions): Promise<URLSearchParams> {
+    if (this.incoming !== undefined) {
+      const type = this.headers.get("content-type");
+      return this.#collected(options).then((body) => body.form(type, options));
+    }
     try {
       return Promise.resolve(this.body.form(this.headers.get("content-type"), options));
     } catch (error) {
@@ -196,6 +268,8 @@ export class NativeReq implements Req {
   }
 
   json<T = unknown>(options?: BodyOptions): Promise<T> {
+    if (this.incoming !== undefined)
+      return this.#collected(options).then((body) => body.json(options) as T);
     try {
       return Promise.resolve(this.body.json(options) as T);
     } catch (error) {
@@ -209,6 +283,8 @@ export class NativeReq implements Req {
   }
 
   text(options?: BodyOptions): Promise<string> {
+    if (this.incoming !== undefined)
+      return this.#collected(options).then((body) => body.text(options));
     try {
       return Promise.resolve(this.body.text(options));
     } catch (error) {
@@ -240,14 +316,37 @@ export class NativeReq implements Req {
   peerLeft(): void {
     if (this.#isAborted) return;
     this.#isAborted = true;
-    this.#controller?.abort(this.#abortReason());
+    this.#controller?.abort(this.abortReason());
   }
 
-  #abortReason(): MillraceError {
-    return new MillraceError(
+  /** The exchange is over: nothing more comes of a body that is still read. */
+  over(isAborted: boolean): void {
+    const { incoming } = this;
+    if (incoming === undefined || incoming.hasEnded) return;
+    incoming.fail(isAborted ? this.abortReason() : this.#leftBehind());
+  }
+
+  #leftBehind(): MillraceError {
+    const message = `the response to ${this.where} ended before its body was read; read it first`;
+    return new MillraceError("ERR_MILLRACE_BODY_USED", message);
+  }
+
+  async #collected(options: BodyOptions | undefined): Promise<Body> {
+    const limit = Math.min(options?.limit ?? Infinity, this.#service.bodyMax);
+    return new Body(await (this.incoming as Incoming).collect(limit), this.where);
+  }
+
+  /** What abortReason() says when it was our side that gave the exchange up. */
+  blame(error: MillraceError): void {
+    this.#reason ??= error;
+  }
+
+  /** The same at every call: who catches it can tell it from other errors. */
+  abortReason(): MillraceError {
+    return (this.#reason ??= new MillraceError(
       "ERR_MILLRACE_ABORTED",
       `the peer of ${this.where} left before the response was complete`,
-    );
+    ));
   }
 
   #targetAt(): number {
@@ -263,7 +362,8 @@ export class NativeReq implements Req {
       (this.#lengths >>> 24) +
       this.#targetLength +
       ((this.#peer >>> 16) & 0xff) +
-      this.#headerLength
+      this.#headerLength +
+      this.#trailerLength
     );
   }
 
@@ -278,6 +378,17 @@ export class NativeReq implements Req {
     }
     return params;
   }
+}
+
+async function* onlyChunk(body: Body): AsyncGenerator<Uint8Array, void, undefined> {
+  const bytes = body.take(undefined);
+  if (bytes.length > 0) yield bytes;
+}
+
+async function* onlyReceipt(body: Body): AsyncGenerator<Receipt, void, undefined> {
+  const chunk = body.take(undefined);
+  if (chunk.length > 0) yield { state: "progress", chunk };
+  yield { state: "complete", chunk: chunk.subarray(0, 0) };
 }
 
 function decoded(text: string): string {

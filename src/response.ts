@@ -1,21 +1,50 @@
 // The response builder of a raw handler: collects a status and header lines, then makes one native
-// call.
+// call, or begins and goes on piece by piece.
 import type { AsyncResource } from "node:async_hooks";
-import type { Res } from "./api.ts";
+import type { Res, StreamOptions } from "./api.ts";
 import { type Bytes, byteLengthOf, checkedBody } from "./body.ts";
+import { checkRecord, truth } from "./check.ts";
+import type { Choice } from "./compress.ts";
 import { type CookieOptions, cookieLine } from "./cookies.ts";
-import { MillraceError, show } from "./errors.ts";
+import { errnoName, MillraceError, show } from "./errors.ts";
+import { EventStream, type EventStreamOptions, eventSettings } from "./events.ts";
+import { fileError, type SendFileOptions, sendFileText } from "./files.ts";
+import type { Incoming } from "./incoming.ts";
 import { HeaderLines, type HeadersInit } from "./lines.ts";
 import { COMMAND_FLAG, EVENT_FLAG } from "./native/tables.ts";
+import {
+  type DrainOptions,
+  Outgoing,
+  orGiveUp,
+  pump,
+  readerOf,
+  type Source,
+  type SourceReader,
+} from "./outgoing.ts";
 import type { NativeReq } from "./request.ts";
 import type { OpenExchange, Service } from "./service.ts";
+import { ZippedOutgoing } from "./zipped.ts";
+import { Zipping } from "./zipping.ts";
 
 const OPEN = 0;
 const ENDED = 1;
 const ABORTED = 2;
-const STATES = ["open", "ended", "aborted"] as const;
+const STREAMING = 3;
+const STATES = ["open", "ended", "aborted", "streaming"] as const;
+const HALF_CLOSED_MS = 1000;
+const EVENT_LINES = [
+  ["Content-Type", "text/event-stream"],
+  ["Cache-Control", "no-cache"],
+  ["X-Accel-Buffering", "no"], // nginx passes events on as they come
+] as const;
 const JSON_TYPE = "Content-Type: application/json\r\n";
 const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
+
+interface Filing {
+  readonly path: string;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
 
 /** The one implementation of Res. Made by dispatch.ts, one per request event. */
 export class NativeRes implements Res, OpenExchange {
@@ -28,8 +57,13 @@ export class NativeRes implements Res, OpenExchange {
   #state = OPEN;
   #status: number;
   #lines: HeaderLines | undefined = undefined;
+  #outgoing: Outgoing | ZippedOutgoing | undefined = undefined;
+  #zipping: Zipping | undefined = undefined; // made where the option `compress` is on
+  #filing: Filing | undefined = undefined; // the file that is being looked for
+  #ending: AbortController | undefined = undefined; // of a source that is being streamed
   #isTracked = false;
   #isDetached = false;
+  #isLeft = false; // by its handler
 
   constructor(
     service: Service,
@@ -49,20 +83,36 @@ export class NativeRes implements Res, OpenExchange {
     req.res = this;
   }
 
-  get state(): "open" | "ended" | "aborted" {
-    return STATES[this.#state] as "open" | "ended" | "aborted";
+  get state(): "open" | "streaming" | "ended" | "aborted" {
+    return STATES[this.#state] as (typeof STATES)[number];
   }
 
+  /** Nothing of the response has been sent. */
   get isOpen(): boolean {
     return this.#state === OPEN;
+  }
+
+  /** The response has begun and not ended. */
+  get isStreaming(): boolean {
+    return this.#state === STREAMING;
+  }
+
+  get writableLength(): number {
+    return this.#outgoing?.waitingBytes ?? 0;
+  }
+
+  get incoming(): Incoming | undefined {
+    return this.req.incoming;
   }
 
   get isAborted(): boolean {
     return this.#state === ABORTED;
   }
 
-  get isDetached(): boolean {
-    return this.#isDetached;
+  /** The handler is done. False when there is neither an answer nor anybody who might give it. */
+  leave(): boolean {
+    this.#isLeft = true;
+    return this.#state !== OPEN || this.#isDetached || this.#ending !== undefined;
   }
 
   /** Whether the client asked with HEAD: the body's length counts, its bytes are not sent. */
@@ -76,6 +126,12 @@ export class NativeRes implements Res, OpenExchange {
 
   append(name: string, value: string | number): this {
     if (this.#isWritable()) this.#ownLines().append(name, value);
+    return this;
+  }
+
+  compress(isOn: boolean): this {
+    truth("compress()", isOn);
+    if (this.#isWritable()) this.#ownZipping().isOn = isOn;
     return this;
   }
 
@@ -94,9 +150,39 @@ export class NativeRes implements Res, OpenExchange {
     return this;
   }
 
-  end(body?: Bytes): boolean {
+  /** @throws {MillraceError} ERR_MILLRACE_GAVE_UP, ERR_MILLRACE_ABORTED */
+  drained(options?: DrainOptions): Promise<void> {
+    if (this.#state === ABORTED) return Promise.reject(this.req.abortReason());
+    const draining = this.#outgoing?.drained() ?? Promise.resolve();
+    return orGiveUp(draining, options, (error) => this.cut(error));
+  }
+
+  end(body?: Bytes, trailers?: HeadersInit): boolean {
+    if (this.#outgoing !== undefined && this.#state === STREAMING)
+      return this.#endStream(checkedBody(body), trailers);
     if (!this.#isWritable()) return false;
+    if (trailers !== undefined)
+      return this.#begin() && this.#endStream(checkedBody(body), trailers);
     return this.#finish(checkedBody(body));
+  }
+
+  events(options?: EventStreamOptions): EventStream {
+    const settings = eventSettings(options);
+    if (this.#isWritable()) {
+      const lines = this.#ownLines();
+      if (lines.length >= 0) {
+        const message = `${this.req.where}: an event stream has no Content-Length; leave it out`;
+        throw new MillraceError("ERR_MILLRACE_INVALID_HEADER", message);
+      }
+      for (const [name, value] of EVENT_LINES)
+        if (!lines.has(name.toLowerCase())) lines.set(name, value);
+      this.#begin();
+    }
+    const last = Buffer.from(this.req.headers.get("last-event-id") ?? "", "latin1").toString();
+    const stream = new EventStream(this, this.req.signal, last, settings);
+    // Nobody takes its events; who has called can listen first.
+    if (this.isHead) queueMicrotask(() => stream.close());
+    return stream;
   }
 
   header(name: string, value: string | number | readonly string[]): this {
@@ -159,6 +245,85 @@ export class NativeRes implements Res, OpenExchange {
     return this;
   }
 
+  async stream(source: Source, options?: StreamOptions): Promise<void> {
+    if (options !== undefined) checkRecord("stream()", options, ["giveUpMs", "length", "trailers"]);
+    const reader = readerOf(source);
+    try {
+      if (!this.#isWritable()) throw this.req.abortReason();
+      if (this.#ending !== undefined) throw this.#hasBegun();
+      if (options?.length !== undefined) this.header("Content-Length", options.length);
+    } catch (error) {
+      reader.cancel(error);
+      throw error;
+    }
+    await orGiveUp(this.pumpFrom(reader, options), options, (error) => this.cut(error));
+  }
+
+  write(chunk: Bytes): boolean {
+    const bytes = checkedBody(chunk) ?? "";
+    this.#checkBodiless(this.#status, bytes);
+    if (this.#state === OPEN && !this.#begin()) return false;
+    if (this.#state !== STREAMING || this.#outgoing === undefined) return this.#isWritable();
+    const outgoing = this.#outgoing as Outgoing | ZippedOutgoing;
+    try {
+      return outgoing.write(bytes);
+    } catch (error) {
+      // More than was announced: the peer must not take it for whole.
+      if (error instanceof MillraceError && error.code === "ERR_MILLRACE_LENGTH_MISMATCH")
+        this.cut();
+      throw error;
+    }
+  }
+
+  /** Begins with what a standard Response says; its body follows by write(). */
+  beginStandard(response: Response): boolean {
+    if (!this.#isWritable()) return false;
+    this.status(response.status);
+    this.#ownLines().takeFrom(response, true);
+    return this.#begin();
+  }
+
+  /** The loop has handed bytes to the kernel. */
+  written(bytes: number): void {
+    this.#outgoing?.acknowledge(bytes);
+  }
+
+  async file(path: string, options?: SendFileOptions): Promise<void> {
+    if (!this.#isWritable()) throw this.req.abortReason();
+    const lines = this.#lines;
+    const type = lines?.has("content-type") === true ? takeType(lines) : undefined;
+    const more = type === undefined ? options : { type, ...options };
+    const { headers } = this.req;
+    const texts = sendFileText(path, more, (name) => headers.get(name), this.isHead);
+    const { native } = this.#service;
+    const status = this.#status | ((lines?.flags ?? 0) << 16);
+    const text = lines?.text ?? "";
+    if (!native.sendFile(this.#handle, this.#generation, status, text, texts)) {
+      this.abort();
+      throw this.req.abortReason();
+    }
+    this.#state = STREAMING;
+    if (!this.#isTracked) this.track();
+    await new Promise<void>((resolve, reject) => {
+      this.#filing = { path, resolve, reject };
+    });
+  }
+
+  /** What became of file(). */
+  filed(errno: number): void {
+    const filing = this.#filing;
+    this.#filing = undefined;
+    if (filing === undefined) return;
+    if (errno === 0) {
+      this.#over(ENDED);
+      filing.resolve();
+      return;
+    }
+    // Nothing has been sent: the handler can answer something else.
+    this.#state = OPEN;
+    filing.reject(fileError(filing.path, errnoName(errno)));
+  }
+
   /** Drops what the handler has set so far: an error answer must not carry its headers. */
   reset(): void {
     this.#lines = undefined;
@@ -186,21 +351,144 @@ export class NativeRes implements Res, OpenExchange {
 
   /** The peer has sent its last byte: it may be gone, or wait for the answer. */
   peerClosed(): void {
-    if (this.#state === OPEN) this.req.peerLeft();
+    if (this.#state !== OPEN && this.#state !== STREAMING) return;
+    this.req.peerLeft();
+    if (this.#ending !== undefined) this.#watchHalfClosed();
   }
 
   /** The peer has left, or the server was closed by force. */
   abort(): void {
-    if (this.#state !== OPEN) return;
+    this.#zipping?.letGo();
+    if (this.#state !== OPEN && this.#state !== STREAMING) return;
     this.#over(ABORTED);
     this.req.peerLeft();
+    this.#outgoing?.fail(this.req.abortReason());
+    this.#filing?.reject(this.req.abortReason());
+    this.#filing = undefined;
   }
 
   /** Resets the connection: the answer cannot be completed and must not look as if it were. */
-  cut(): void {
-    if (this.#state !== OPEN) return;
+  cut(reason?: MillraceError): void {
+    if (this.#state !== OPEN && this.#state !== STREAMING) return;
+    if (reason !== undefined) this.req.blame(reason);
     this.#service.native.cut(this.#handle, this.#generation);
     this.abort();
+  }
+
+  // Sends the head. False when the peer has left.
+  #begin(): boolean {
+    const status = this.#status;
+    const lines = this.#lines;
+    const length = lines?.length ?? -1;
+    let flags = lines?.flags ?? 0;
+    let text = lines?.text ?? "";
+    const isChosen = this.req.target.compress !== undefined;
+    const choice = isChosen ? this.#ownZipping().choose(status, text, length) : undefined;
+    if (choice !== undefined) text = choice.lines;
+    // What is compressed has another length.
+    if (length >= 0 && choice?.encoding === undefined) {
+      flags |= COMMAND_FLAG.hasLength;
+      text += `Content-Length: ${length}\r\n`;
+    }
+    const { native } = this.#service;
+    const isSent = native.begin(this.#handle, this.#generation, status | (flags << 16), text);
+    if (!isSent) {
+      this.abort();
+      return false;
+    }
+    const { where } = this.req;
+    const isBodiless = this.#isBodiless();
+    const zipped = isBodiless || choice?.encoding === undefined ? undefined : choice;
+    this.#state = STREAMING;
+    const outgoing = new Outgoing(
+      native,
+      this.#handle,
+      this.#generation,
+      where,
+      zipped === undefined ? length : -1,
+      isBodiless,
+    );
+    this.#outgoing =
+      zipped === undefined ? outgoing : this.#ownZipping().wrap(outgoing, zipped, length);
+    // While a batch is dispatched the loop's news about us are still to come.
+    this.track();
+    return true;
+  }
+
+  // Nobody else will: the handler has returned, and its stream came to nothing.
+  #fail(): void {
+    this.reset();
+    this.send(500, "Internal Server Error\n", { "Content-Type": "text/plain;charset=utf-8" });
+  }
+
+  // Mostly such a peer is gone. What waits for more is a client that half-closes: it gets what
+  // comes without a long pause. While bytes wait for it the system knows whether it is there.
+  #watchHalfClosed(): void {
+    let seen = this.#outgoing?.writtenBytes ?? 0;
+    const timer = setInterval(() => {
+      const written = this.#outgoing?.writtenBytes ?? 0;
+      if (this.#ending === undefined || this.#state === ENDED) clearInterval(timer);
+      else if (this.writableLength === 0 && written === seen) this.cut();
+      seen = written;
+    }, HALF_CLOSED_MS);
+    timer.unref();
+    this.#ending?.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  }
+
+  #endStream(body: string | Uint8Array | undefined, trailers: HeadersInit | undefined): boolean {
+    const outgoing = this.#outgoing as Outgoing | ZippedOutgoing;
+    const lines = new HeaderLines();
+    if (trailers !== undefined) lines.setAll(trailers);
+    if (body !== undefined) this.write(body);
+    try {
+      outgoing.checkComplete();
+    } catch (error) {
+      this.cut();
+      throw error;
+    }
+    const isSent = outgoing.end(lines.text);
+    if (!isSent) this.abort();
+    else this.#over(ENDED);
+    if (isSent && outgoing instanceof ZippedOutgoing) this.#zipping?.keep(outgoing);
+    return isSent;
+  }
+
+  /** Streams a response, or the rest of one that has begun. */
+  async pumpFrom(reader: SourceReader, options: StreamOptions | undefined): Promise<void> {
+    if (this.#isBodiless()) {
+      // Nobody takes it, so that an endless one would go on for ever.
+      reader.cancel(undefined);
+      if (this.#state === OPEN) this.#begin();
+      if (this.#state === STREAMING) this.end();
+      return;
+    }
+    const over = new AbortController();
+    this.#ending = over;
+    if (this.#state === ABORTED) over.abort(this.req.abortReason());
+    else if (this.req.aborted) this.#watchHalfClosed();
+    try {
+      await pump(reader, {
+        signal: over.signal,
+        write: (chunk) => this.write(chunk),
+        drained: () => this.drained(),
+      });
+      this.end(undefined, options?.trailers?.());
+    } catch (error) {
+      const wasStreaming = this.#state === STREAMING;
+      if (!wasStreaming && this.#state !== OPEN) throw error;
+      this.#ending = undefined;
+      if (wasStreaming) this.cut();
+      else if (this.#isLeft && !this.#isDetached) this.#fail();
+      if (error instanceof MillraceError) throw error;
+      const ending = wasStreaming ? "the connection was cut" : "500 was sent";
+      const message = `${this.req.where}: the source of the response failed; ${ending}`;
+      throw new MillraceError("ERR_MILLRACE_SOURCE_FAILED", message, { cause: error });
+    }
+  }
+
+  #isBeingSent(): MillraceError {
+    const message = `the response to ${this.req.where} is a file; await res.file() before anything else`;
+    return new MillraceError("ERR_MILLRACE_ALREADY_ENDED", message);
   }
 
   #finish(body: string | Uint8Array | undefined, type = ""): boolean {
@@ -213,11 +501,18 @@ export class NativeRes implements Res, OpenExchange {
       text += lines.text;
     }
     if (status < 206 || status === 304) this.#checkBodiless(status, body);
-    if (lines !== undefined && lines.length >= 0) {
-      if (this.#checkLength(lines.length, body)) {
-        flags |= COMMAND_FLAG.hasLength;
-        text += `Content-Length: ${lines.length}\r\n`;
-      }
+    const said = lines === undefined ? -1 : lines.length;
+    const isSaid = said >= 0 && this.#checkLength(said, body);
+    if (this.req.target.compress !== undefined) {
+      const size = byteLengthOf(body);
+      const length = this.isHead && size === 0 ? said : size;
+      const choice = this.#ownZipping().choose(status, text, length);
+      if (choice?.encoding !== undefined) return this.#finishZipped(choice, flags, body ?? "");
+      if (choice !== undefined) text = choice.lines;
+    }
+    if (isSaid) {
+      flags |= COMMAND_FLAG.hasLength;
+      text += `Content-Length: ${said}\r\n`;
     }
     const isSent = this.#respond(status | (flags << 16), text, body);
     if (isSent) {
@@ -225,6 +520,16 @@ export class NativeRes implements Res, OpenExchange {
     } else {
       this.abort();
     }
+    return isSent;
+  }
+
+  #finishZipped(choice: Choice, flags: number, body: string | Uint8Array): boolean {
+    const statusFlags = this.#status | (flags << 16);
+    const zipping = this.#ownZipping();
+    const isSent = !this.isHead || zipping.sendHead(statusFlags, choice.lines);
+    if (isSent) this.#over(ENDED);
+    else this.abort();
+    if (!this.isHead) zipping.sendWhole(statusFlags, choice, body);
     return isSent;
   }
 
@@ -238,6 +543,11 @@ export class NativeRes implements Res, OpenExchange {
       outbox.add(this.#handle, this.#generation, statusFlags, headers, text) ||
       native.respond(this.#handle, this.#generation, statusFlags, headers, text)
     );
+  }
+
+  #isBodiless(): boolean {
+    const status = this.#status;
+    return this.isHead || status === 204 || status === 205 || status === 304;
   }
 
   #checkBodiless(status: number, body: string | Uint8Array | undefined): void {
@@ -263,6 +573,9 @@ export class NativeRes implements Res, OpenExchange {
 
   #over(state: number): void {
     this.#state = state;
+    this.req.over(state === ABORTED);
+    if (state === ABORTED) this.#ending?.abort(this.req.abortReason());
+    else this.#outgoing?.settle();
     if (this.#isTracked) {
       this.#isTracked = false;
       this.#service.open.delete(this.#handle);
@@ -271,18 +584,36 @@ export class NativeRes implements Res, OpenExchange {
     this.#scope.emitDestroy();
   }
 
+  #ownZipping(): Zipping {
+    return (this.#zipping ??= new Zipping(this.#service, this.req, this.#handle, this.#generation));
+  }
+
   #ownLines(): HeaderLines {
     return (this.#lines ??= new HeaderLines());
+  }
+
+  #hasBegun(): MillraceError {
+    const fix = "set status and headers before the first write()";
+    const message = `the response to ${this.req.where} has begun; ${fix}`;
+    return new MillraceError("ERR_MILLRACE_HEADERS_SENT", message);
   }
 
   // False when the peer has left; what cannot be done any more is then no error.
   #isWritable(): boolean {
     if (this.#state === OPEN) return true;
     if (this.#state === ABORTED) return false;
+    if (this.#filing !== undefined) throw this.#isBeingSent();
+    if (this.#state === STREAMING) throw this.#hasBegun();
     const fix = "answer once, and return after answering";
     const message = `the response to ${this.req.where} has been ended; ${fix}`;
     throw new MillraceError("ERR_MILLRACE_ALREADY_ENDED", message);
   }
+}
+
+// Content-Type goes with what the file says of itself.
+function takeType(lines: HeaderLines): string | undefined {
+  const [type] = lines.take("content-type");
+  return type;
 }
 
 function encodedLocation(to: string): string {

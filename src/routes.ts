@@ -1,10 +1,12 @@
 // The routes object: its types, and how it becomes the rows of the native route table.
 import type { FetchHandler, RawHandler } from "./api.ts";
+import { checkRecord, invalidOption, invalidRoute, oneOf } from "./check.ts";
+import { type Compression, type CompressOptions, compressionOf } from "./compress.ts";
 import { show } from "./errors.ts";
+import { type FileRoute, type FileSource, fileSourceOf } from "./files.ts";
+import { HeaderLines } from "./lines.ts";
 import type { NativeRoute } from "./native/binding.ts";
 import { BODY_MODE, ROUTE_KIND } from "./native/tables.ts";
-import { HeaderLines } from "./lines.ts";
-import { checkRecord, invalidRoute, invalidOption, oneOf } from "./check.ts";
 import { checkPattern, paramsOf } from "./pattern.ts";
 import type { Target } from "./service.ts";
 
@@ -38,16 +40,32 @@ export function raw<P extends string = string>(handler: RawHandler<P>): RawRoute
 export interface RouteOptions {
   /**
    * What happens to request bodies: "buffer" calls the handler when the body is complete, "sized"
-   * does that too but refuses bodies of unknown length with 411, "none" refuses any body with 413.
+   * does that too but refuses bodies of unknown length with 411, "none" refuses any body with 413,
+   * "stream" calls the handler at once: the body comes while it is read.
    * @default "buffer"
    */
-  readonly body?: "buffer" | "none" | "sized";
-  /** Most bytes of a request body. @default limits.maxRequestBodySize */
+  readonly body?: "buffer" | "none" | "sized" | "stream";
+  /**
+   * Whether, or how, answers are compressed; what an object leaves out is as the server has it.
+   * @default as the server's `compress`
+   */
+  readonly compress?: boolean | CompressOptions;
+  /**
+   * Most bytes of a request body.
+   * @default limits.maxRequestBodySize; without bound for "stream", which holds none of it
+   */
   readonly maxBodySize?: number;
 }
 
-/** What answers: a fixed Response (natively, without JavaScript), a fetch handler, or a raw one. */
-export type RouteAnswer<P extends string = string> = Response | FetchHandler<P> | RawRoute<P>;
+/**
+ * What answers: a fixed Response or files (natively, without JavaScript), a fetch handler, or a raw
+ * one.
+ */
+export type RouteAnswer<P extends string = string> =
+  | Response
+  | FileRoute
+  | FetchHandler<P>
+  | RawRoute<P>;
 
 /** Answers by method. HEAD comes with GET, OPTIONS and 405 with Allow come by themselves. */
 export interface MethodTable<P extends string = string> extends RouteOptions {
@@ -60,7 +78,10 @@ export interface MethodTable<P extends string = string> extends RouteOptions {
   readonly PUT?: RouteAnswer<P>;
 }
 
-/** What a pattern leads to. A handler alone takes every method, a Response alone GET and HEAD. */
+/**
+ * What a pattern leads to. A handler alone takes every method, a Response, file() or dir() alone GET
+ * and HEAD.
+ */
 export type RouteValue<P extends string = string> = RouteAnswer<P> | MethodTable<P>;
 
 /**
@@ -72,6 +93,7 @@ export type Routes<R extends string = string> = { readonly [P in R]: RouteValue<
 
 /** The part of the options that says who answers. */
 export interface RouteSources {
+  readonly compress?: boolean | CompressOptions;
   readonly fetch?: FetchHandler;
   readonly handler?: RawHandler;
   readonly health?: { readonly live?: string; readonly ready?: string };
@@ -89,80 +111,89 @@ export interface RouteTable {
 }
 
 const METHOD_KEYS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"] as const;
-const TABLE_KEYS = [...METHOD_KEYS, "body", "maxBodySize"] as const;
+const TABLE_KEYS = [...METHOD_KEYS, "body", "compress", "maxBodySize"] as const;
 const BODY_MODES = {
   buffer: BODY_MODE.Buffer,
   none: BODY_MODE.None,
   sized: BODY_MODE.Sized,
+  stream: BODY_MODE.Stream,
 } as const;
 const ROUTES_MAX = 65_535;
 
-interface Reading {
-  readonly body: number;
-  readonly bodyMax: number;
+interface Manner {
+  readonly reading: { readonly body: number; readonly bodyMax: number };
+  readonly compress: Compression | undefined;
 }
 
-const DEFAULT_READING: Reading = { body: BODY_MODE.Buffer, bodyMax: -1 };
+const DEFAULT_READING = { body: BODY_MODE.Buffer, bodyMax: -1 };
 
 /** @throws {MillraceError} ERR_MILLRACE_INVALID_ROUTE, ERR_MILLRACE_INVALID_OPTION */
 export async function compileRoutes(sources: RouteSources): Promise<RouteTable> {
   const rows: NativeRoute[] = [];
   const targets: Target[] = [];
+  const compress = compressionOf("compress", sources.compress, undefined);
+  const manner: Manner = { reading: DEFAULT_READING, compress };
   for (const [pattern, value] of Object.entries(sources.routes ?? {})) {
     checkPattern(pattern);
-    for (const [method, answer, reading] of answersOf(pattern, value)) {
-      rows.push(await rowOf(targets, method, pattern, answer, reading));
+    for (const [method, answer, own] of answersOf(pattern, value, manner)) {
+      const row = await rowOf(targets, method, pattern, answer, own);
+      rows.push(row);
+      // "/static/**" has a segment or more; the folder itself is "/static/".
+      if (row.file?.isFolder === true) rows.push({ ...row, pattern: pattern.slice(0, -2) });
     }
   }
   for (const [kind, path] of Object.entries(sources.health ?? {})) {
     if (path !== undefined) rows.push(healthRow(path as string, kind === "ready"));
   }
-  const fallback = fallbackOf(targets, sources);
+  const fallback = fallbackOf(targets, sources, manner);
   const refused = sources.methodNotAllowed;
   const methodNotAllowed =
     refused === undefined
       ? null
-      : handlerRow(targets, "", "", "(methodNotAllowed)", 405, refused, DEFAULT_READING);
+      : handlerRow(targets, "", "", "(methodNotAllowed)", 405, refused, manner);
   if (rows.length > ROUTES_MAX)
     throw invalidOption("routes", `has more than ${ROUTES_MAX} entries`, rows.length);
   return { rows, targets, fallback, methodNotAllowed };
 }
 
-function fallbackOf(targets: Target[], sources: RouteSources): NativeRoute | null {
+function fallbackOf(targets: Target[], sources: RouteSources, manner: Manner): NativeRoute | null {
   const { fetch, handler, notFound } = sources;
-  if (fetch !== undefined)
-    return handlerRow(targets, "", "", "(fetch)", 200, fetch, DEFAULT_READING);
+  if (fetch !== undefined) return handlerRow(targets, "", "", "(fetch)", 200, fetch, manner);
   if (handler !== undefined)
-    return handlerRow(targets, "", "", "(handler)", 200, raw(handler), DEFAULT_READING);
+    return handlerRow(targets, "", "", "(handler)", 200, raw(handler), manner);
   if (notFound !== undefined)
-    return handlerRow(targets, "", "", "(notFound)", 404, notFound, DEFAULT_READING);
+    return handlerRow(targets, "", "", "(notFound)", 404, notFound, manner);
   return null;
 }
 
-type Answer = readonly [method: string, answer: unknown, reading: Reading];
+type Answer = readonly [method: string, answer: unknown, manner: Manner];
 
-function answersOf(pattern: string, value: unknown): readonly Answer[] {
-  if (value instanceof Response) return [["GET", value, DEFAULT_READING]];
-  if (typeof value === "function" || isRaw(value)) return [["", value, DEFAULT_READING]];
+function answersOf(pattern: string, value: unknown, manner: Manner): readonly Answer[] {
+  if (value instanceof Response || fileSourceOf(value) !== undefined)
+    return [["GET", value, manner]];
+  if (typeof value === "function" || isRaw(value)) return [["", value, manner]];
   const name = `routes[${show(pattern)}]`;
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw invalidRoute(
       pattern,
-      `must be a Response, a function, raw(...) or a method table, got ${show(value)}`,
+      `must be a Response, file(), dir(), a function, raw(...) or a method table, got ${show(value)}`,
     );
   }
   checkRecord(name, value, TABLE_KEYS);
   const table = value as Readonly<Record<string, unknown>>;
-  const reading = readingOf(name, table);
+  const own: Manner = {
+    reading: readingOf(name, table),
+    compress: compressionOf(`${name}.compress`, table["compress"], manner.compress),
+  };
   const answers = METHOD_KEYS.filter((method) => table[method] !== undefined).map(
-    (method): Answer => [method, table[method], reading],
+    (method): Answer => [method, table[method], own],
   );
   if (answers.length === 0)
     throw invalidRoute(pattern, `has no method; add one of ${METHOD_KEYS.join(", ")}`);
   return answers;
 }
 
-function readingOf(name: string, table: Readonly<Record<string, unknown>>): Reading {
+function readingOf(name: string, table: Readonly<Record<string, unknown>>): Manner["reading"] {
   const mode = table["body"] ?? "buffer";
   oneOf(`${name}.body`, mode, Object.keys(BODY_MODES));
   const size = table["maxBodySize"];
@@ -174,7 +205,7 @@ function readingOf(name: string, table: Readonly<Record<string, unknown>>): Read
   }
   return {
     body: BODY_MODES[mode as keyof typeof BODY_MODES],
-    bodyMax: (size as number | undefined) ?? -1,
+    bodyMax: (size as number | undefined) ?? (mode === "stream" ? Number.MAX_SAFE_INTEGER : -1),
   };
 }
 
@@ -183,9 +214,11 @@ async function rowOf(
   method: string,
   pattern: string,
   answer: unknown,
-  reading: Reading,
+  manner: Manner,
 ): Promise<NativeRoute> {
-  if (answer instanceof Response) return staticRow(method, pattern, answer, reading);
+  if (answer instanceof Response) return staticRow(method, pattern, answer, manner);
+  const source = fileSourceOf(answer);
+  if (source !== undefined) return fileRow(method, pattern, source, manner);
   if (typeof answer === "function" || isRaw(answer)) {
     return handlerRow(
       targets,
@@ -194,7 +227,7 @@ async function rowOf(
       pattern,
       200,
       answer as FetchHandler | RawRoute,
-      reading,
+      manner,
     );
   }
   throw invalidRoute(
@@ -210,7 +243,7 @@ function handlerRow(
   label: string,
   status: number,
   answer: FetchHandler | RawRoute,
-  reading: Reading,
+  manner: Manner,
 ): NativeRoute {
   if (typeof answer !== "function" && !isRaw(answer))
     throw invalidOption(label, "must be a function or raw(...)", answer);
@@ -219,10 +252,11 @@ function handlerRow(
     pattern: label,
     params: paramsOf(pattern),
     status,
+    compress: manner.compress,
     raw: isRaw(answer) ? answer[RAW] : undefined,
     fetch: isRaw(answer) ? undefined : answer,
   });
-  return { ...EMPTY_ROW, method, pattern, kind: ROUTE_KIND.Handler, id, ...reading };
+  return { ...EMPTY_ROW, method, pattern, kind: ROUTE_KIND.Handler, id, ...manner.reading };
 }
 
 // The Response stays unread, so that the same options object can be used again, also after a
@@ -231,7 +265,7 @@ async function staticRow(
   method: string,
   pattern: string,
   response: Response,
-  reading: Reading,
+  manner: Manner,
 ): Promise<NativeRoute> {
   if (response.bodyUsed)
     throw invalidRoute(pattern, "has a Response whose body has been read; make a new one");
@@ -257,8 +291,17 @@ async function staticRow(
     status,
     headers: lines.text,
     content,
-    ...reading,
+    ...manner.reading,
   };
+}
+
+function fileRow(method: string, pattern: string, source: FileSource, manner: Manner): NativeRoute {
+  if (method !== "GET" && method !== "HEAD")
+    throw invalidRoute(pattern, `${method} cannot be answered with a file`);
+  if (source.isFolder && !pattern.endsWith("/**"))
+    throw invalidRoute(pattern, 'has dir(), which needs a pattern that ends with "/**"');
+  const { headers, ...file } = source;
+  return { ...EMPTY_ROW, method, pattern, kind: ROUTE_KIND.File, headers, file, ...manner.reading };
 }
 
 function healthRow(path: string, isReady: boolean): NativeRoute {

@@ -6,7 +6,7 @@ import { NativeContext } from "./fetch.ts";
 import { openError, resolveListener, urlOfAddress } from "./listen.ts";
 import { METRIC_VALUES, readMetrics } from "./metrics.ts";
 import { type Binding, binding } from "./native/binding.ts";
-import { COMMAND } from "./native/tables.ts";
+import { COMMAND, LIMITS } from "./native/tables.ts";
 import { type ServeOptions, type Settings, closeTimeout, validate } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import type { NativeReq } from "./request.ts";
@@ -15,6 +15,7 @@ import { type RouteTable, compileRoutes } from "./routes.ts";
 import { type Service, makeCounts } from "./service.ts";
 
 const BATCH_BYTES = 262_144;
+const BODY_MAX_ROW = LIMITS.findIndex((row) => row.option === "maxRequestBodySize");
 
 /**
  * Starts a server. The promise resolves when it listens, and rejects when it cannot; after that the
@@ -100,6 +101,7 @@ class NativeServer implements Server {
         );
       },
       tasks: new Set(),
+      bodyMax: settings.limits[BODY_MAX_ROW] as number,
       counts: makeCounts(),
       addresses: [],
       onDrained: (completed, forced) => (server as NativeServer).#loopDrained(completed, forced),

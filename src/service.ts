@@ -1,6 +1,8 @@
 // What the requests of one server share: native functions, handlers by route number, open
 // exchanges, counts.
 import type { Address, Context, ErrorHandler, FetchHandler, RawHandler, Req, Res } from "./api.ts";
+import type { Compression } from "./compress.ts";
+import type { Incoming } from "./incoming.ts";
 import type { Binding } from "./native/binding.ts";
 import type { Outbox } from "./outbox.ts";
 
@@ -12,6 +14,7 @@ export interface Target {
   readonly pattern: string; // "/users/:id", or "(fallback)"; for messages
   readonly params: readonly string[]; // names, in the order of the native spans
   readonly status: number; // what the response starts with: 200, 404, 405
+  readonly compress: Compression | undefined;
   readonly raw: RawHandler | undefined; // exactly one of the two is there
   readonly fetch: FetchHandler | undefined;
 }
@@ -21,6 +24,12 @@ export interface OpenExchange {
   readonly generation: number;
   abort(): void;
   peerClosed(): void;
+  /** The streamed request body; undefined when there is none. */
+  readonly incoming: Incoming | undefined;
+  /** Bytes of the response have left. */
+  written(bytes: number): void;
+  /** The response's file is on its way, or errno says why not. */
+  filed(errno: number): void;
 }
 
 /** One per server. One shape throughout, for the hot path. */
@@ -36,6 +45,8 @@ export interface Service {
   /** Promises given to waitUntil() that have not settled. */
   readonly tasks: Set<Promise<unknown>>;
   readonly counts: Counts;
+  /** Bytes of a streamed body that bytes() and the like collect at most. */
+  readonly bodyMax: number;
   addresses: readonly Address[];
   /** Called for each loop that has closed its last connection. */
   onDrained: (completed: number, forced: number) => void;

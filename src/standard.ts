@@ -1,6 +1,7 @@
 // A Request that is standard to whoever gets it, and builds the real one only when something beyond
 // the cheap parts is touched. Building one costs more than everything else about a small request.
-import { markBadJson } from "./body.ts";
+import { Body, markBadJson } from "./body.ts";
+import { readableOf } from "./incoming.ts";
 import type { NativeReq } from "./request.ts";
 import type { Service } from "./service.ts";
 
@@ -62,8 +63,10 @@ function headersOf(req: NativeReq): Headers {
 function initOf(req: NativeReq): RequestInit {
   const { method, signal } = req;
   const init: RequestInit = { method, headers: headersOf(req), signal };
-  if (!BODILESS.has(method) && req.hasBody && !req.body.used) init.body = req.body.take(undefined);
-  return init;
+  if (BODILESS.has(method) || !req.hasBody || req.bodyUsed) return init;
+  if (req.incoming === undefined) return { ...init, body: req.body.take(undefined) };
+  req.incoming.use();
+  return { ...init, body: readableOf(req.incoming), duplex: "half" };
 }
 
 /** Own members are cheap; prepare() adds the rest of Request's, which build the real one. */
@@ -96,12 +99,12 @@ class LightRequest {
   }
 
   get bodyUsed(): boolean {
-    return this.#real?.bodyUsed ?? this.#req.body.used;
+    return this.#real?.bodyUsed ?? this.#req.bodyUsed;
   }
 
   async arrayBuffer(): Promise<ArrayBuffer> {
     if (this.#real !== undefined) return this.#real.arrayBuffer();
-    const bytes = this.#take();
+    const bytes = await this.#take();
     if (bytes.byteLength === bytes.buffer.byteLength) return bytes.buffer as ArrayBuffer;
     return new Uint8Array(bytes).buffer;
   }
@@ -114,13 +117,14 @@ class LightRequest {
   async text(): Promise<string> {
     if (this.#real !== undefined) return this.#real.text();
     this.#checkUnused();
-    return this.#req.body.text(undefined);
+    return this.#req.text();
   }
 
   async json(): Promise<unknown> {
     if (this.#real !== undefined) return readJson(this.#real.json(), this.#req);
     this.#checkUnused();
-    return this.#req.body.standardJson();
+    if (this.#req.incoming === undefined) return this.#req.body.standardJson();
+    return new Body(await this.#req.bytes(), this.#req.where).standardJson();
   }
 
   /** The real one, with the body if nobody has read it. */
@@ -132,13 +136,13 @@ class LightRequest {
     return this.#real;
   }
 
-  #take(): Uint8Array {
+  #take(): Promise<Uint8Array> {
     this.#checkUnused();
-    return this.#req.body.take(undefined);
+    return this.#req.bytes();
   }
 
   #checkUnused(): void {
-    if (this.#req.body.used) throw new TypeError("Body is unusable: Body has already been read");
+    if (this.#req.bodyUsed) throw new TypeError("Body is unusable: Body has already been read");
   }
 }
 

@@ -1,6 +1,7 @@
 // Runs every file of examples/ as a program, asks it what its text promises, and ends it by
 // SIGTERM: the exit code has to be 0 and stderr empty. An example without a check here fails.
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -124,6 +125,26 @@ const checks: Readonly<Record<string, Check>> = {
     expect((await ask(`${url}/items`, { method: "DELETE" })).status).toBe(405);
   },
 
+  "receive.mjs": async ({ url }) => {
+    const page = (await ask(url)).text;
+    const text = /<textarea name="post">(.*)<\/textarea>/.exec(page)?.[1] ?? "";
+    expect(text).toHaveLength(238_914);
+    const body = `post=${encodeURIComponent(text).replaceAll("%20", "+")}`;
+    const posted = await send(url, "POST", body, urlencoded);
+    expect([posted.status, posted.headers.get("location")]).toEqual([303, "/"]);
+    expect((await ask(url)).text).toContain("<li>complete: 238919 bytes, with");
+    const { port, hostname: host } = new URL(url);
+    const stalled = new Wire({ port: Number(port), host });
+    stalled.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\npost=");
+    const broken = new Wire({ port: Number(port), host });
+    broken.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n");
+    const refused = await broken.response();
+    expect([refused.status, refused.body]).toEqual([400, "ERR_MILLRACE_BAD_CHUNK\n"]);
+    await stalled.end();
+    expect(stalled.buffer).toBe("");
+    expect((await ask(url)).text).toContain("<li>fail: ERR_MILLRACE_GAVE_UP</li>");
+  },
+
   "routes.mjs": async ({ url }) => {
     expect((await ask(url)).text).toBe("Answered natively.\n");
     expect((await ask(`${url}/users/me`)).text).toBe("You.\n");
@@ -165,6 +186,60 @@ const checks: Readonly<Record<string, Check>> = {
       { door: "IPv6", from: "::1" },
     ]);
     expect(JSON.parse(await askSocket(socket, "/"))).toEqual({ door: "unix", from: "" });
+  },
+
+  "sse.mjs": async ({ url }) => {
+    expect((await ask(url)).text).toContain("new EventSource");
+    expect((await send(`${url}/say`, "POST", "first")).status).toBe(204);
+    const { port, hostname: host } = new URL(url);
+    const client = new Wire({ port: Number(port), host });
+    client.get("/events");
+    await until("what was missed is there", () => client.buffer.includes('{"text":"first"}\n\n'));
+    expect((await send(`${url}/say`, "POST", "second")).status).toBe(204);
+    const second = 'event: line\nid: 2\ndata: {"text":"second"}\n\n';
+    await until("what is said is there", () => client.buffer.includes(second));
+    const other = new Wire({ port: Number(port), host });
+    other.get("/events", "Last-Event-ID: 1\r\n");
+    await until("the rest is there", () => other.buffer.includes(second));
+    expect(other.buffer).not.toContain("first");
+    client.close(); // the other is open when the server is told to end
+  },
+
+  "upload.mjs": async ({ child, url }) => {
+    expect((await ask(url)).text).toContain('enctype="multipart/form-data"');
+    const [, uploads = ""] = await child.said(/ into (\S+)\n/);
+    const files = [randomBytes(2_000_000), randomBytes(70_000)];
+    const form = new FormData();
+    form.append("files", new Blob([files[0] as Buffer], { type: "application/pdf" }), "<a>.pdf");
+    form.append("subject", "grain & more");
+    form.append("message", "two\nlines");
+    form.append("files", new Blob([files[1] as Buffer], { type: "text/plain" }), "../b.txt");
+    const sent = await ask(`${url}/upload`, { method: "POST", body: form });
+    expect([sent.status, sent.headers.get("location")]).toEqual([303, "/"]);
+    const saved = readdirSync(uploads).sort();
+    const contents = saved.map((name) => readFileSync(join(uploads, name)));
+    expect(contents.map((bytes, at) => files[at]?.equals(bytes))).toEqual([true, true]);
+    const page = (await ask(url)).text;
+    expect(page).toContain("&lt;a&gt;.pdf: 2000000 bytes, SHA-256 ");
+    expect(page).toContain("<li>subject: grain &amp; more</li>");
+    form.append("files", new Blob(["x"], { type: "image/gif" }), "c.gif");
+    expect((await ask(`${url}/upload`, { method: "POST", body: form })).status).toBe(415);
+    expect((await send(`${url}/upload`, "POST", "a=b", urlencoded)).status).toBe(415);
+    if (curl !== undefined) {
+      const own = fileURLToPath(import.meta.url);
+      const words = ["-s", "-F", "subject=s", "-F", `files=@${own};type=text/plain`];
+      const code = await outputOf(curl, ...words, "-w", "%{http_code}", `${url}/upload`);
+      expect(code).toBe("303");
+      expect((await ask(url)).text).toContain(`<li>examples.test.ts: ${statSync(own).size} bytes`);
+    }
+    const { port, hostname: host } = new URL(url);
+    const stalled = new Wire({ port: Number(port), host });
+    const type = "Content-Type: multipart/form-data; boundary=q";
+    stalled.send(`POST /upload HTTP/1.1\r\nHost: a\r\n${type}\r\nContent-Length: 10\r\n\r\n--q`);
+    await stalled.end();
+    expect(stalled.buffer).toBe("");
+    await child.stop();
+    expect(existsSync(uploads)).toBe(false);
   },
 
   "workers.mjs": async ({ url }) => {

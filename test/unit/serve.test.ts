@@ -56,8 +56,8 @@ const REFUSED: readonly (readonly [options: unknown, message: string])[] = [
   [{ fetch, gracefulShutdown: { signals: ["term"] } }, 'gracefulShutdown.signals holds "term"'],
   [{ routes: [] }, "routes must be an object of patterns, got an array"],
   [
-    { routes: { "/": { GET: fetch, body: "stream" } } },
-    'routes["/"].body must be one of "buffer", "none", "sized", got "stream"',
+    { routes: { "/": { GET: fetch, body: "whole" } } },
+    'routes["/"].body must be one of "buffer", "none", "sized", "stream", got "whole"',
   ],
   [{ routes: { "/": { get: fetch } } }, 'routes["/"] has no option "get"; did you mean "GET"?'],
   [
@@ -81,7 +81,7 @@ const BAD_ROUTES: readonly (readonly [routes: unknown, message: string])[] = [
   [{ "/:": fetch }, 'the route "/:" has a parameter ""'],
   [{ "/:a/@a": fetch }, 'the route "/:a/@a" uses the parameter "a" twice'],
   [{ "/1/*/*/*/*/*/*/*/*/:x": fetch }, "has more than 8 parameters and wildcards"],
-  [{ "/": 1 }, 'the route "/" must be a Response, a function, raw(...) or a method table, got 1'],
+  [{ "/": 1 }, 'the route "/" must be a Response, file(), dir(), a function, raw(...) or a method table, got 1'],
   [{ "/": {} }, 'the route "/" has no method'],
   [{ "/": { GET: "x" } }, 'the route "/" GET must be a Response, a function or raw(...), got "x"'],
   [{ "/": new Response("x", { headers: { date: "x" } }) }, "Date or Connection"],

@@ -1,0 +1,273 @@
+// A response body that is written piece by piece: counts what the loop has not sent yet, tells the
+// writer when to wait, and pumps sources.
+import type { Readable } from "node:stream";
+import { type Bytes, checkedBody } from "./body.ts";
+import { MillraceError, show } from "./errors.ts";
+import { milliseconds } from "./incoming.ts";
+import type { Binding } from "./native/binding.ts";
+
+/** Bytes that may wait for the peer before write() says false. */
+export const HIGH_WATER_BYTES = 131_072;
+const LOW_WATER_BYTES = HIGH_WATER_BYTES / 2;
+// Who writes on regardless is stopped here: the rest of the process needs memory too.
+const WAITING_BYTES_MAX = 67_108_864;
+
+/** What a response can be streamed from. */
+export type Source = ReadableStream<Uint8Array> | AsyncIterable<Bytes> | Iterable<Bytes> | Readable;
+
+/** How long to wait for a peer. */
+export interface DrainOptions {
+  /**
+   * Milliseconds until the connection is cut and ERR_MILLRACE_GAVE_UP thrown.
+   * @default no bound but timeouts.write
+   */
+  readonly giveUpMs?: number;
+}
+
+interface Waiting {
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** One per response that has begun. */
+export class Outgoing {
+  readonly #native: Binding;
+  readonly #handle: number;
+  readonly #generation: number;
+  readonly #where: string;
+  readonly #length: number; // as Content-Length announced it; -1: chunked
+  readonly #isBodiless: boolean;
+  #written = 0;
+  #waitingBytes = 0;
+  #waiting: Waiting[] = [];
+  #failure: unknown = undefined;
+
+  constructor(
+    native: Binding,
+    handle: number,
+    generation: number,
+    where: string,
+    length: number,
+    isBodiless: boolean,
+  ) {
+    this.#native = native;
+    this.#handle = handle;
+    this.#generation = generation;
+    this.#where = where;
+    this.#length = length;
+    this.#isBodiless = isBodiless;
+  }
+
+  get writtenBytes(): number {
+    return this.#written;
+  }
+
+  get waitingBytes(): number {
+    return this.#waitingBytes;
+  }
+
+  /** Whether more may be written at once. */
+  get hasRoom(): boolean {
+    return this.#waitingBytes < HIGH_WATER_BYTES;
+  }
+
+  /** @throws {MillraceError} ERR_MILLRACE_LENGTH_MISMATCH, ERR_MILLRACE_BUFFER_FULL */
+  write(chunk: string | Uint8Array): boolean {
+    const size = typeof chunk === "string" ? Buffer.byteLength(chunk) : chunk.length;
+    if (size === 0) return this.hasRoom;
+    if (this.#length >= 0 && this.#written + size > this.#length)
+      throw this.#mismatch(this.#written + size);
+    if (this.#waitingBytes > WAITING_BYTES_MAX) {
+      const fix = "await res.drained() when write() returns false";
+      const message = `${this.#where}: ${this.#waitingBytes} bytes wait for the peer; ${fix}`;
+      throw new MillraceError("ERR_MILLRACE_BUFFER_FULL", message);
+    }
+    this.#written += size;
+    if (this.#isBodiless) return true;
+    this.#waitingBytes += size;
+    if (typeof chunk === "string") this.#native.write(this.#handle, this.#generation, chunk);
+    else this.#native.writeBytes(this.#handle, this.#generation, chunk);
+    return this.hasRoom;
+  }
+
+  /** Whether everything that was announced has been written. */
+  checkComplete(): void {
+    if (this.#length < 0 || this.#written === this.#length) return;
+    // A HEAD answer, or a 304, may announce what it does not carry.
+    if (this.#isBodiless && this.#written === 0) return;
+    throw this.#mismatch(this.#written);
+  }
+
+  end(trailers: string): boolean {
+    return this.#native.finish(this.#handle, this.#generation, trailers);
+  }
+
+  drained(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#waitingBytes <= LOW_WATER_BYTES) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject });
+    });
+  }
+
+  /** The loop has handed `bytes` more to the kernel. */
+  acknowledge(bytes: number): void {
+    this.#waitingBytes -= bytes;
+    if (this.#waitingBytes <= LOW_WATER_BYTES) this.#release();
+  }
+
+  /** The end is written: no news come any more, so nobody may wait for them. */
+  settle(): void {
+    this.#waitingBytes = 0;
+    this.#release();
+  }
+
+  /** Nothing more can be sent. */
+  fail(error: unknown): void {
+    this.#failure ??= error;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const each of waiting) each.reject(error);
+  }
+
+  #release(): void {
+    if (this.#waiting.length === 0) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const each of waiting) each.resolve();
+  }
+
+  #mismatch(size: number): MillraceError {
+    const both = `Content-Length says ${this.#length}, ${size} bytes were written`;
+    const message = `${this.#where}: ${both}; the connection was cut`;
+    return new MillraceError("ERR_MILLRACE_LENGTH_MISMATCH", message);
+  }
+}
+
+/** What pump() needs of a response. */
+export interface Sending {
+  readonly signal: AbortSignal; // aborted when nothing more can be sent
+  write(chunk: Bytes): boolean;
+  drained(): Promise<void>;
+}
+
+/**
+ * Writes everything that a source gives. Ends early with the signal's reason, and then lets go of
+ * the source without waiting for it.
+ */
+export async function pump(reader: SourceReader, sending: Sending): Promise<void> {
+  const { signal } = sending;
+  let breakOff = (_reason: unknown): void => undefined;
+  const onAbort = (): void => breakOff(signal.reason);
+  // Not a race with one promise for all: that would remember every chunk of an endless source.
+  const unlessAborted = <T>(coming: Promise<T>): Promise<T> =>
+    new Promise((resolve, reject) => {
+      breakOff = reject;
+      coming.then(resolve, reject);
+      if (signal.aborted) reject(signal.reason);
+    });
+  signal.addEventListener("abort", onAbort, { once: true });
+  let isDone = false;
+  try {
+    for (;;) {
+      const step = await unlessAborted(reader.next());
+      if (step.done === true) break;
+      const chunk = checkedBody(step.value as Bytes) ?? "";
+      if (!sending.write(chunk)) await unlessAborted(sending.drained());
+    }
+    isDone = true;
+  } catch (error) {
+    if (!isDone) reader.cancel(error);
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** One step of a source. */
+export interface Step {
+  readonly done?: boolean | undefined;
+  readonly value?: unknown;
+}
+
+/** Any source, one way to read it. */
+export interface SourceReader {
+  next(): Promise<Step>;
+  /** Never throws, and is not waited for: a source may take for ever over it. */
+  cancel(reason: unknown): void;
+}
+
+/** @throws {MillraceError} ERR_MILLRACE_INVALID_BODY */
+export function readerOf(source: unknown): SourceReader {
+  if (source instanceof ReadableStream) return streamReader(source);
+  if (typeof source === "object" && source !== null) {
+    const { destroy } = source as Partial<Readable>;
+    if (Symbol.asyncIterator in source) {
+      const iterator = (source as AsyncIterable<unknown>)[Symbol.asyncIterator]();
+      return {
+        next: async () => iterator.next(),
+        cancel: (reason) => {
+          if (typeof destroy === "function") destroy.call(source, errorOf(reason));
+          else quietly(() => iterator.return?.());
+        },
+      };
+    }
+    if (Symbol.iterator in source) {
+      const iterator = (source as Iterable<unknown>)[Symbol.iterator]();
+      return {
+        next: async () => iterator.next(),
+        cancel: () => quietly(() => iterator.return?.()),
+      };
+    }
+  }
+  const kinds = "a ReadableStream, a Readable, or an (async) iterable of strings or bytes";
+  const message = `a response is streamed from ${kinds}, got ${show(source)}`;
+  throw new MillraceError("ERR_MILLRACE_INVALID_BODY", message);
+}
+
+function streamReader(stream: ReadableStream<unknown>): SourceReader {
+  const reader = stream.getReader();
+  return {
+    next: () => reader.read(),
+    cancel: (reason) => quietly(() => reader.cancel(reason)),
+  };
+}
+
+function quietly(act: () => unknown): void {
+  try {
+    const result = act();
+    if (result instanceof Promise) result.catch(() => undefined);
+  } catch {
+    // What a source says while it is let go concerns nobody any more.
+  }
+}
+
+function errorOf(reason: unknown): Error | undefined {
+  return reason instanceof Error ? reason : undefined;
+}
+
+/** Rejects with ERR_MILLRACE_GAVE_UP, after calling `giveUp`, when `promise` takes too long. */
+export async function orGiveUp<T>(
+  promise: Promise<T>,
+  options: DrainOptions | undefined,
+  giveUp: (error: MillraceError) => void,
+): Promise<T> {
+  if (options?.giveUpMs === undefined) return promise;
+  const ms = milliseconds("giveUpMs", options.giveUpMs, 0);
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      const error = new MillraceError(
+        "ERR_MILLRACE_GAVE_UP",
+        `the peer did not take the response within ${ms} ms`,
+      );
+      reject(error); // first: giving up rejects `promise` too
+      giveUp(error);
+    }, ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
