@@ -66,7 +66,11 @@ try {
 if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(result, null, 1)}\n`);
 
 async function measure(key, { run, target }) {
-  const able = servers.filter(({ name, serves }) => serves?.includes(key) ?? name !== "nginx");
+  // nginx serves files here and nothing else, node:http everything else.
+  const able = servers.filter(({ name }) => {
+    if (name === "nginx") return key === "file";
+    return name !== "node:http" || key !== "file";
+  });
   const seen = new Map(able.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round += 1) {
     for (const server of able) {
@@ -154,7 +158,6 @@ http { access_log off; sendfile on; tcp_nopush on;
         pid: child.pid,
         port,
         idle: memoryOf(child.pid),
-        serves: ["file"],
       };
     } catch {
       await new Promise((resolve) => setTimeout(resolve, 50));

@@ -27,8 +27,8 @@ export interface CompressOptions {
   /** Bytes from which a body is compressed whose length is known. @default 1024 */
   readonly threshold?: number;
   /**
-   * Media types to compress: "text/html", "text/*", expressions, or a function; they see the type in
-   * lower case without parameters. Server-sent events are compressed only when these say so.
+   * Media types to compress: "text/html", "text/*", expressions, or a function; they see the type
+   * in lower case without parameters. Server-sent events are compressed only when these say so.
    * @default what is text by nature: text/*, JSON, XML, JavaScript, SVG, WebAssembly and the like
    */
   readonly types?: readonly (string | RegExp)[] | ((type: string) => boolean);
@@ -165,7 +165,7 @@ function isTextual(type: string): boolean {
   return type.startsWith("application/") ? TEXTUAL.has(type.slice(12)) : OTHERS.has(type);
 }
 
-/** What to send instead of `candidate.lines`; undefined when they stay and nothing is compressed. */
+/** What to send instead of `candidate.lines`; undefined when it goes as it is. */
 export function choose(compression: Compression, candidate: Candidate): Choice | undefined {
   const { status, lines } = candidate;
   if (status === 304) return { encoding: undefined, level: 0, lines: notModified(candidate) };

@@ -146,7 +146,8 @@ function dispatchOther(
   const length =
     (words[base + W.targetLength] as number) + (words[base + W.headerLength] as number);
   const exchange = service.open.get(words[base + W.handle] as number);
-  // Another generation: the answer went out before the news came in, and the handle is in use again.
+  // Another generation: the answer went out before the news came in, and the handle is in use
+  // again.
   if (exchange?.generation === (words[base + W.generation] as number) >>> 0) {
     const texts = length === 0 ? "" : text.slice(at, at + length);
     dispatchNews(service, exchange, kind, words, batch, base, texts);

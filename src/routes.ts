@@ -79,7 +79,8 @@ export interface MethodTable<P extends string = string> extends RouteOptions {
 }
 
 /**
- * What a pattern leads to. A handler alone takes every method, a Response, file() or dir() alone GET
+ * What a pattern leads to. A handler alone takes every method, a Response, file() or dir() alone
+ * GET
  * and HEAD.
  */
 export type RouteValue<P extends string = string> = RouteAnswer<P> | MethodTable<P>;

@@ -147,7 +147,7 @@ export interface ZippedOptions {
   readonly over: (error: unknown) => void;
 }
 
-/** Stands before the Outgoing of a response and has the same face. Room is that of both together. */
+/** Stands before the Outgoing of a response, with the same face. Room is that of both together. */
 export class ZippedOutgoing {
   readonly #outgoing: Outgoing;
   readonly #zip: Zip;
@@ -198,7 +198,8 @@ export class ZippedOutgoing {
     if (length >= 0 && this.#written + bytes.length > length)
       throw this.#mismatch(this.#written + bytes.length);
     if (this.waitingBytes > WAITING_BYTES_MAX) {
-      const message = `${where}: ${this.waitingBytes} bytes wait for the peer; await res.drained() when write() returns false`;
+      const fix = "await res.drained() when write() returns false";
+      const message = `${where}: ${this.waitingBytes} bytes wait for the peer; ${fix}`;
       throw new MillraceError("ERR_MILLRACE_BUFFER_FULL", message);
     }
     this.#written += bytes.length;
@@ -274,7 +275,7 @@ export class ZippedOutgoing {
     this.#release();
   }
 
-  // zlib has taken a chunk. When the next one is not here a turn later, what it holds back goes out.
+  // zlib has taken a chunk. When no other is here a turn later, what it holds back goes out.
   #taken(size: number): void {
     this.#unzipped -= size;
     this.#release();
@@ -295,7 +296,8 @@ export class ZippedOutgoing {
 
   #mismatch(size: number): MillraceError {
     const { length, where } = this.#options;
-    const message = `${where}: Content-Length says ${length}, ${size} bytes were written; the connection was cut`;
+    const what = `Content-Length says ${length}, ${size} bytes were written`;
+    const message = `${where}: ${what}; the connection was cut`;
     return new MillraceError("ERR_MILLRACE_LENGTH_MISMATCH", message);
   }
 }

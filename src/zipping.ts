@@ -81,7 +81,7 @@ export class Zipping {
     });
   }
 
-  /** Keeps the exchange of an ended response open: it takes news of the peer until `work` is done. */
+  /** Keeps the exchange of an ended response open: it takes news of the peer until work is done. */
   keep(work: ZippedOutgoing | ZippedWhole): void {
     this.#work = work;
     this.#req.compact();

@@ -1,16 +1,22 @@
 // The public types, asserted by the compiler. Never run: tsc fails where one of them changes.
 import {
   type Context,
+  dir,
   type ErrorCode,
   type FetchHandler,
+  type FileRoute,
+  file,
   MillraceError,
   type Params,
+  type Part,
   type RawHandler,
   type ReadonlyHeaders,
-  raw,
+  type Receipt,
   type Req,
   type Res,
   type RouteValue,
+  raw,
+  type SavedFile,
   type Server,
   serve,
 } from "millrace";
@@ -116,3 +122,35 @@ async function owned(): Promise<void> {
   same<(typeof disposed.metrics.responses)["2xx"], number>();
 }
 void [server, owned];
+
+// ── streams ──
+declare const req: Req;
+declare const res: Res;
+for await (const chunk of req) same<typeof chunk, Uint8Array>();
+for await (const receipt of req.receive({ waitMs: 10 })) {
+  same<typeof receipt, Receipt>();
+  same<Receipt["state"], "progress" | "try-again" | "complete" | "fail">();
+}
+for await (const part of req.multipart({ fileSize: 10 })) {
+  same<typeof part, Part>();
+  same<typeof part.filename, string | undefined>();
+  const saved = await part.saveTo("/tmp/x", { sha256: true });
+  same<typeof saved, SavedFile>();
+  for await (const chunk of part) same<typeof chunk, Uint8Array>();
+}
+same<Awaited<typeof req.trailers>, ReadonlyHeaders>();
+same<ReturnType<Res["write"]>, boolean>();
+same<ReturnType<Res["drained"]>, Promise<void>>();
+await res.stream(["a", new Uint8Array(1)], { length: 2, trailers: () => ({ a: "b" }) });
+await res.stream(new ReadableStream<Uint8Array>());
+// @ts-expect-error numbers are no body
+await res.stream([1, 2]);
+await res.file("a.txt", { root: "public" });
+// @ts-expect-error headers are set on the response
+await res.file("a.txt", { headers: {} });
+same<typeof res.state, "open" | "streaming" | "ended" | "aborted">();
+const files: FileRoute = dir("public", { dotfiles: "deny" });
+await serve({ routes: { "/a": file("a.txt"), "/b/**": files, "/c": { GET: file("a.txt") } } });
+await serve({
+  routes: { "/up": { POST: raw((one) => one.bytes().then(() => {})), body: "stream" } },
+});

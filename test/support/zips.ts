@@ -1,0 +1,29 @@
+// Reads compressed bodies with Node's zlib, and watches the compressors that are made.
+import zlib from "node:zlib";
+import { vi } from "vitest";
+
+export const GZIP = "Accept-Encoding: gzip\r\n";
+export const BR = "Accept-Encoding: br\r\n";
+export const TEXT = "a line that comes again and again\n".repeat(100);
+
+export const latin1 = (body: string): Buffer => Buffer.from(body, "latin1");
+export const gunzipped = (body: string): string => zlib.gunzipSync(latin1(body)).toString();
+export const unbrotlied = (body: string): string =>
+  zlib.brotliDecompressSync(latin1(body)).toString();
+/** What can be read of gzip that has not ended. */
+export const early = (body: string): string =>
+  body === ""
+    ? ""
+    : zlib.gunzipSync(latin1(body), { finishFlush: zlib.constants.Z_SYNC_FLUSH }).toString();
+
+/** The zlib streams that are made from now on, in order. */
+export function watchZips(): zlib.Gzip[] {
+  const made: zlib.Gzip[] = [];
+  const createGzip = zlib.createGzip.bind(zlib);
+  vi.spyOn(zlib, "createGzip").mockImplementation((options) => {
+    const zip = createGzip(options);
+    made.push(zip);
+    return zip;
+  });
+  return made;
+}
