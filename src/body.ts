@@ -1,6 +1,6 @@
 // Reads a buffered request body: bytes, text, json, form, each at most once and with a limit of its
 // own.
-import { MillraceError, docsOf, show } from "./errors.ts";
+import { docsOf, MillraceError, show } from "./errors.ts";
 
 /** How a body is read. */
 export interface BodyOptions {

@@ -79,9 +79,8 @@ export const FULL = 507;
 /**
  * The 4xx status of an error that one of our readers made (a MillraceError, or a SyntaxError marked
  * likewise), or 507 when there was no room for what the peer sent; else 0. Everything else that
- * escapes a handler is the application's own fault, so a 500. Never throws, as what is thrown may
- * be
- * a Proxy or have getters.
+ * escapes a handler is the fault of the application, so a 500. Never throws, as what is thrown may
+ * be a Proxy or have getters.
  */
 export function clientStatusOf(error: unknown): number {
   try {

@@ -5,7 +5,7 @@ import { parseCookies } from "./cookies.ts";
 import { MillraceError, show } from "./errors.ts";
 import { type HeadersInit, isDecoded } from "./lines.ts";
 import type { MultipartOptions, Part } from "./multipart.ts";
-import { type SourceReader, type Step, readerOf } from "./outgoing.ts";
+import { readerOf, type SourceReader, type Step } from "./outgoing.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import type { Service } from "./service.ts";

@@ -10,7 +10,7 @@ import type { Binding } from "./native/binding.ts";
 export const HIGH_WATER_BYTES = 131_072;
 const LOW_WATER_BYTES = HIGH_WATER_BYTES / 2;
 // Who writes on regardless is stopped here: the rest of the process needs memory too.
-const WAITING_BYTES_MAX = 67_108_864;
+export const WAITING_BYTES_MAX = 67_108_864;
 
 /** What a response can be streamed from. */
 export type Source = ReadableStream<Uint8Array> | AsyncIterable<Bytes> | Iterable<Bytes> | Readable;

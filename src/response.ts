@@ -487,7 +487,8 @@ export class NativeRes implements Res, OpenExchange {
   }
 
   #isBeingSent(): MillraceError {
-    const message = `the response to ${this.req.where} is a file; await res.file() before anything else`;
+    const fix = "await res.file() before anything else";
+    const message = `the response to ${this.req.where} is a file; ${fix}`;
     return new MillraceError("ERR_MILLRACE_ALREADY_ENDED", message);
   }
 

@@ -1,18 +1,18 @@
 // serve(): validates, listens, and the server that it gives: addresses, metrics, drain, close.
 import type { Address, CloseReport, Metrics, Req, Res, Server } from "./api.ts";
-import { MillraceError } from "./errors.ts";
 import { makeDispatch } from "./dispatch.ts";
+import { MillraceError } from "./errors.ts";
 import { NativeContext } from "./fetch.ts";
 import { openError, resolveListener, urlOfAddress } from "./listen.ts";
 import { METRIC_VALUES, readMetrics } from "./metrics.ts";
 import { type Binding, binding } from "./native/binding.ts";
 import { COMMAND, LIMITS } from "./native/tables.ts";
-import { type ServeOptions, type Settings, closeTimeout, validate } from "./options.ts";
+import { closeTimeout, type ServeOptions, type Settings, validate } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
-import { type RouteTable, compileRoutes } from "./routes.ts";
-import { type Service, makeCounts } from "./service.ts";
+import { compileRoutes, type RouteTable } from "./routes.ts";
+import { makeCounts, type Service } from "./service.ts";
 
 const BATCH_BYTES = 262_144;
 const BODY_MAX_ROW = LIMITS.findIndex((row) => row.option === "maxRequestBodySize");

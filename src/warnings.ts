@@ -1,6 +1,6 @@
 // Warnings to the operator through process.emitWarning, bounded per second so that a failing route
 // cannot flood.
-import { type ErrorCode, docsOf } from "./errors.ts";
+import { docsOf, type ErrorCode } from "./errors.ts";
 
 const PER_SECOND_MAX = 20;
 let second = 0;

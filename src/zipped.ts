@@ -3,7 +3,7 @@
 import type { Transform } from "node:stream";
 import zlib from "node:zlib";
 import { MillraceError } from "./errors.ts";
-import { HIGH_WATER_BYTES, type Outgoing } from "./outgoing.ts";
+import { HIGH_WATER_BYTES, type Outgoing, WAITING_BYTES_MAX } from "./outgoing.ts";
 
 /** A content coding that can be offered. */
 export type Encoding = "zstd" | "br" | "gzip";
@@ -15,7 +15,6 @@ export const LEVELS: Readonly<Record<Encoding, number>> = { br: 4, gzip: 6, zstd
 
 const LOW_WATER_BYTES = HIGH_WATER_BYTES / 2;
 // As what is not compressed: who writes on regardless is stopped here.
-const WAITING_BYTES_MAX = 67_108_864;
 const OUTPUT_BYTES_MIN = 1024;
 const OUTPUT_BYTES_MAX = 65_536;
 // Each holds its window and tables. More than the pool has threads would only wait inside it.

@@ -253,7 +253,7 @@ onEachHost(({ start }) => {
     expect(sizes).toEqual([large.length, 100, 10, large.length, 100]);
   });
 
-  it("lets a handler answer otherwise when there is no file, and sends error pages whole", async () => {
+  it("lets a handler answer otherwise without a file, and sends error pages whole", async () => {
     const server = await serveAll();
     const client = await wire(server);
     client.get("/gone");

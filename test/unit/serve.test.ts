@@ -1,7 +1,7 @@
 // What serve() accepts and hands to the native side, and the server's life, over a fake binding.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { beforeEach, expect, it } from "vitest";
-import { raw, serve, type ServeOptions } from "../../src/index.ts";
+import { raw, type ServeOptions, serve } from "../../src/index.ts";
 import { setBinding } from "../../src/native/binding.ts";
 import { BODY_MODE, COMMAND, LIMITS, ROUTE_KIND } from "../../src/native/tables.ts";
 import { FakeBinding } from "./fake.ts";
@@ -81,7 +81,11 @@ const BAD_ROUTES: readonly (readonly [routes: unknown, message: string])[] = [
   [{ "/:": fetch }, 'the route "/:" has a parameter ""'],
   [{ "/:a/@a": fetch }, 'the route "/:a/@a" uses the parameter "a" twice'],
   [{ "/1/*/*/*/*/*/*/*/*/:x": fetch }, "has more than 8 parameters and wildcards"],
-  [{ "/": 1 }, 'the route "/" must be a Response, file(), dir(), a function, raw(...) or a method table, got 1'],
+  [
+    { "/": 1 },
+    'the route "/" must be a Response, file(), dir(), a function, raw(...) or a method table, ' +
+      "got 1",
+  ],
   [{ "/": {} }, 'the route "/" has no method'],
   [{ "/": { GET: "x" } }, 'the route "/" GET must be a Response, a function or raw(...), got "x"'],
   [{ "/": new Response("x", { headers: { date: "x" } }) }, "Date or Connection"],
