@@ -8,6 +8,7 @@ import { deflateSync, gzipSync } from "node:zlib";
 import { Agent as UndiciAgent, fetch as undiciFetch } from "undici";
 import { expect, it, onTestFinished } from "vitest";
 import { raw, type Server } from "../src/index.ts";
+import { wholeResponse } from "./support/dechunk.ts";
 import { onEachHost } from "./support/hosts.ts";
 import { gate, until } from "./support/until.ts";
 import { wire } from "./support/wire.ts";
@@ -290,7 +291,7 @@ onEachHost(({ start }) => {
     });
     const client = await wire(server);
     client.get("/").socket.end();
-    expect(await client.response()).toMatchObject({ status: 200, body: "late" });
+    expect(await wholeResponse(client)).toMatchObject({ status: 200, body: "late" });
   });
 
   it("passes on what fetch() gave, whatever its hop looked like", async () => {
@@ -328,10 +329,10 @@ onEachHost(({ start }) => {
     for (const kind of kinds) {
       for (const way of ["same", "get"]) {
         const label = `${way} ${kind}`;
-        const { status, headers, body } = await client.get(`/${way}/${kind}`).response();
+        const { status, headers, body } = await wholeResponse(client.get(`/${way}/${kind}`));
         expect({ status, body }, label).toEqual({ status: 200, body: text });
         expect(headers.get("content-encoding"), label).toBe(kind === "odd" ? "odd" : undefined);
-        const hop = ["transfer-encoding", "keep-alive", "connection"];
+        const hop = ["keep-alive", "connection"];
         expect(
           hop.filter((name) => headers.has(name)),
           label,
@@ -340,7 +341,10 @@ onEachHost(({ start }) => {
       }
       client.send(`HEAD /get/${kind} HTTP/1.1\r\nHost: a\r\n\r\n`);
       const head = await client.response(true);
-      expect([head.status, head.headers.get("content-length")], kind).toEqual([200, "600"]);
+      // Of what is decoded or comes in pieces nobody knows the length.
+      const lengths = kind === "plain" || kind === "odd" ? ["600"] : [undefined, "600"];
+      expect(head.status, kind).toBe(200);
+      expect(lengths, kind).toContain(head.headers.get("content-length"));
     }
     client.send("HEAD /same/plain HTTP/1.1\r\nHost: a\r\n\r\n");
     expect((await client.response(true)).headers.get("content-length")).toBe("600");

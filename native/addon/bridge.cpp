@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint32_t kEventsPerBatch = 512;
 constexpr size_t kTextPerBatch = 256 * 1024;
+constexpr size_t kCopiedBodyMax = 1024 * 1024;
 
 bool is_blob(const Event& event) { return (event.flags & kEventBodyIsBlob) != 0; }
 
@@ -68,6 +69,9 @@ Napi::Value Bridge::take_body(Napi::Env env, uint32_t index) {
   if (index >= bodies_.size()) return env.Undefined();
   Blob body = std::move(bodies_[index]);
   size_t size = body.size();
+  // V8 frees memory of its own sooner and cheaper than foreign memory, whose owner it has to call:
+  // up to here a copy costs less.
+  if (size <= kCopiedBodyMax) return Napi::Buffer<char>::Copy(env, body.data(), size);
   // Handed over as it is; where the engine forbids foreign memory, a copy.
   return Napi::Buffer<char>::NewOrCopy(env, body.release(), size,
                                        [](Napi::Env, char* data) { std::free(data); });

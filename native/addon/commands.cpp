@@ -208,6 +208,11 @@ napi_value send_file(napi_env env, napi_callback_info info) {
   if (call.bridge == nullptr) return truth(env, false);
   size_t length = 0;
   napi_get_value_string_latin1(env, call.arguments[4], nullptr, 0, &length);
+  if (length > Bridge::kHeadersMax) {
+    napi_throw_range_error(env, error_code_name(ErrorCode::InvalidOption),
+                           "a file's path and the request's conditions are too long");
+    return nullptr;
+  }
   Bridge::Room room = begin_with_headers(env, call, call.arguments[3], length + 1);
   if (room.command == nullptr) return nullptr;
   room.command->kind = static_cast<uint16_t>(CommandKind::SendFile);

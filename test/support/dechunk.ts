@@ -41,6 +41,20 @@ export async function chunkedResponse(
   const response = await client.response();
   if (response.headers.get("transfer-encoding") !== "chunked")
     throw new Error(`not chunked: ${response.head}`);
+  return unframed(client, response);
+}
+
+/** The next response, however its body is framed. */
+export async function wholeResponse(client: Wire): Promise<WireResponse> {
+  const response = await client.response();
+  const isChunked = response.headers.get("transfer-encoding") === "chunked";
+  return isChunked ? unframed(client, response) : response;
+}
+
+async function unframed(
+  client: Wire,
+  response: WireResponse,
+): Promise<WireResponse & { readonly trailers: string }> {
   let read = dechunked(client.buffer);
   await until("the last chunk is there", () => {
     read = dechunked(client.buffer);

@@ -22,8 +22,10 @@ void PartsReader::feed(Bytes bytes) {
 }
 
 ErrorCode PartsReader::error() const {
-  if (error_ != ErrorCode::None || !is_settled()) return error_;
-  return decoder_.is_complete() ? ErrorCode::None : ErrorCode::BadMultipart;
+  if (error_ != ErrorCode::None) return error_;
+  // Also in the middle of a file that is being saved, which nothing else would end.
+  bool is_cut_off = has_all_ && is_waiting_for_bytes_ && !decoder_.is_complete();
+  return is_cut_off ? ErrorCode::BadMultipart : ErrorCode::None;
 }
 
 void PartsReader::take_part(uint32_t number, bool skip) {
@@ -39,6 +41,10 @@ void PartsReader::save_part(std::unique_ptr<Saving> saving) {
 }
 
 void PartsReader::advance(int64_t& credit, Sink& sink) {
+  // A disk that fails is not told of by the peer's next bytes only.
+  if (saving_ != nullptr && saving_->is_done()) static_cast<void>(settle_file(sink));
+  // A file that has failed is told of also when no more of its part has come.
+  if (saving_ != nullptr && saving_->is_done() && !settle_file(sink)) return;
   while (error_ == ErrorCode::None && !is_gated_ && !is_waiting_for_bytes_) {
     if (saving_ != nullptr && !settle_file(sink)) return;
     // Content that JavaScript does not get needs no credit.

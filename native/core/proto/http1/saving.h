@@ -2,6 +2,7 @@
 // Owned by: a body stream or its parts reader, loop thread.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -25,10 +26,12 @@ class Saving final {
     return !is_finishing_ && !is_done() && writer_->pending() < kPendingMax;
   }
   void append(Bytes bytes) {
-    is_over_limit_ = is_over_limit_ || bytes.size() > left_;
-    if (is_over_limit_) return finish();
+    if (is_finishing_) return;
+    is_over_limit_ = bytes.size() > left_;
+    bytes = bytes.substr(0, static_cast<size_t>(std::min<uint64_t>(bytes.size(), left_)));
     left_ -= bytes.size();
-    writer_->append(Blob::copy(bytes));
+    if (!bytes.empty()) writer_->append(Blob::copy(bytes));
+    if (is_over_limit_) finish();
   }
   void finish() {
     if (!std::exchange(is_finishing_, true) && !is_done()) writer_->finish();

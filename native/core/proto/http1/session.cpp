@@ -294,8 +294,8 @@ void Http1Session::advance(Sink& sink) {
   }
   if (answers_.is_empty()) {
     if (phase_ == Phase::Head && offered_ == 0) waiting_since_ = sink.now();
-    send_continue(sink);
   }
+  send_continue(sink);
   if (held_back_ && has_room(sink)) sink.resume();
   end_if_over(sink);
 }

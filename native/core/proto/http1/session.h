@@ -85,6 +85,7 @@ class Http1Session final : public Session {
   [[nodiscard]] bool cannot_leave(const Sink& sink) const;
   void answer_command(const Command& command, Answer& answer, Response&& response, Sink& sink);
   void body_command(const Command& command, Bytes content, Sink& sink);
+  bool settle_continue(Answer& answer, Sink& sink);
   bool advance_stream(Sink& sink);
   void look_for_file(Sink& sink);
   void file_found(Answer& answer, FindFileWork& found, Sink& sink);

@@ -52,6 +52,7 @@ void Http1Session::send_continue(Sink& sink) {
   }
   reading_->waits_for_continue = false;
   reading_->started = reading_->progress = sink.now();
+  if (reading_->held_since != kNever) reading_->held_since = sink.now();
   sink.count_response(100);
   sink.write("HTTP/1.1 100 Continue\r\n\r\n");
 }
@@ -63,8 +64,10 @@ bool Http1Session::step_sized(MutableBytes unread, size_t& consumed, Sink& sink)
   reading.left -= part;
   consumed += part;
   body_arrived(part, sink);
-  if (!take_body(Bytes(unread.data(), part), sink) || reading.left > 0) return false;
-  return body_complete(sink);
+  if (!take_body(Bytes(unread.data(), part), sink)) return false;
+  if (reading.left == 0) return body_complete(sink);
+  static_cast<void>(may_read_body(sink));  // whose delay it is until more comes
+  return false;
 }
 
 bool Http1Session::step_chunked(MutableBytes unread, size_t& consumed, Sink& sink) {
@@ -79,7 +82,10 @@ bool Http1Session::step_chunked(MutableBytes unread, size_t& consumed, Sink& sin
   consumed += step.consumed;
   body_arrived(step.consumed, sink);
   if (!take_body(Bytes(unread.data(), step.produced), sink)) return false;
-  if (step.state != ChunkDecoder::State::Trailers) return false;
+  if (step.state != ChunkDecoder::State::Trailers) {
+    static_cast<void>(may_read_body(sink));
+    return false;
+  }
   phase_ = Phase::Trailers;
   offered_ = 0;
   return true;

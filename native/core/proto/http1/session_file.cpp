@@ -29,7 +29,7 @@ bool Http1Session::disk_done(std::unique_ptr<DiskWork>& work, Sink& sink) {
   }
   if (reading_ == nullptr || reading_->stream == nullptr) return false;
   if (!reading_->stream->disk_done(work)) return false;
-  if (held_back_) sink.resume();
+  sink.resume();
   return true;
 }
 

@@ -177,17 +177,30 @@ void Http1Session::body_command(const Command& command, Bytes content, Sink& sin
     default: return;
   }
   send_continue(sink);
-  if (held_back_) sink.resume();
+  sink.resume();  // also when no byte was held back: what has come may be with the stream
 }
 
 // --- the response ---
+
+// A response begins, and no 100 can come after its head. False when its client waits for one in
+// vain and may not send the body: nothing behind it can be trusted.
+bool Http1Session::settle_continue(Answer& answer, Sink& sink) {
+  if (!is_streaming(answer.id) || !reading_->waits_for_continue) return true;
+  reading_->waits_for_continue = false;
+  reading_->started = reading_->progress = sink.now();
+  if (reading_->held_since != kNever) reading_->held_since = sink.now();
+  if (!reading_->stream->is_wanted()) return false;
+  answers_.encode_informational(answer, 100, {}, sink);
+  return true;
+}
 
 void Http1Session::answer_command(const Command& command, Answer& answer, Response&& response,
                                   Sink& sink) {
   switch (static_cast<CommandKind>(command.kind)) {
     case CommandKind::Begin: {
-      bool close = answer.close || (command.flags & kCommandClose) != 0 || is_last(answer, sink) ||
-                   (sink.draining() && answers_.is_back(answer));
+      bool sends_all = settle_continue(answer, sink);
+      bool close = !sends_all || answer.close || (command.flags & kCommandClose) != 0 ||
+                   is_last(answer, sink) || (sink.draining() && answers_.is_back(answer));
       answers_.begin(answer, std::move(response), close, sink);
       return;
     }
