@@ -130,7 +130,12 @@ async function startNode(name, words) {
   let line = "";
   for await (line of createInterface({ input: child.stdout })) break;
   if (line === "") return undefined;
-  return { name, child, pid: child.pid, port: Number(line), idle: memoryOf(child.pid) };
+  const port = Number(line);
+  // What modules and compiled code take is not of the streams.
+  await upload(port, "/raw", 1, false);
+  await upload(port, "/form", 1, true);
+  await download(port, "/chunks?chunks=16", 1);
+  return { name, child, pid: child.pid, port, idle: memoryOf(child.pid) };
 }
 
 async function startNginx() {

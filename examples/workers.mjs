@@ -2,7 +2,7 @@
 // its own native loop. The first worker chooses the port when PORT is 0.
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
-import { Worker, isMainThread, parentPort, threadId, workerData } from "node:worker_threads";
+import { isMainThread, parentPort, threadId, Worker, workerData } from "node:worker_threads";
 import { raw, serve } from "millrace";
 
 if (isMainThread) await startWorkers(Number(process.env.WORKERS ?? availableParallelism()));

@@ -216,8 +216,8 @@ function typeOf(name: string, type: unknown): string {
 }
 
 function pathOf(name: string, path: unknown): string {
-  if (path instanceof URL && path.protocol === "file:") return fileURLToPath(path);
-  if (typeof path === "string" && path !== "" && !path.includes("\0")) return resolve(path);
+  const plain = path instanceof URL && path.protocol === "file:" ? fileURLToPath(path) : path;
+  if (typeof plain === "string" && plain !== "" && !plain.includes("\0")) return resolve(plain);
   throw invalidOption(name, "takes a path or a file: URL", path);
 }
 

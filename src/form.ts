@@ -1,7 +1,7 @@
 // A form that is read while it comes: the events of one streamed multipart body, in order, with
 // credit for what is consumed. One reader at a time: the current part, or who waits for the next.
 import { MillraceError, show } from "./errors.ts";
-import { type Incoming, milliseconds, WINDOW_BYTES } from "./incoming.ts";
+import { EVENT_COST, type Incoming, milliseconds, WINDOW_BYTES } from "./incoming.ts";
 import {
   type MultipartOptions,
   type Part,
@@ -14,7 +14,6 @@ import {
 } from "./multipart.ts";
 import { type SavedFile, type SaveOptions, saveFile, saveWith, writeBytes } from "./saving.ts";
 
-const EVENT_COST = 64; // as native/core/proto/http1/body_stream.h counts an event without bytes
 const END: unique symbol = Symbol("end of a part");
 
 interface Begin {
@@ -172,7 +171,7 @@ export class Form implements PartSource {
 
   #credit(item: Item): void {
     if (item === END) this.#consumed += EVENT_COST;
-    else this.#consumed += item instanceof Uint8Array ? item.length : item.cost;
+    else this.#consumed += item instanceof Uint8Array ? item.length + EVENT_COST : item.cost;
     if (this.#consumed < WINDOW_BYTES / 2) return;
     const { native, handle, generation } = this.body;
     native.read(handle, generation, this.#consumed);

@@ -11,6 +11,9 @@ import { type NativeEnd, type SavedFile, type SaveOptions, saveFile, saveWith } 
 /** Bytes that may wait in JavaScript for a reader. */
 export const WINDOW_BYTES = 262_144;
 
+/** What an event takes of the credit besides its bytes; as body_stream.h has it. */
+export const EVENT_COST = 64;
+
 const NOTHING: Uint8Array = new Uint8Array(0);
 const OPEN = 0;
 const ENDED = 1;
@@ -245,7 +248,7 @@ export class Incoming {
   }
 
   #credit(bytes: number): void {
-    this.#consumed += bytes;
+    this.#consumed += bytes + EVENT_COST;
     if (this.#consumed < WINDOW_BYTES / 2 || this.#state !== OPEN) return;
     this.native.read(this.handle, this.generation, this.#consumed);
     this.#consumed = 0;

@@ -246,14 +246,39 @@ function errorOf(reason: unknown): Error | undefined {
   return reason instanceof Error ? reason : undefined;
 }
 
-/** Rejects with ERR_MILLRACE_GAVE_UP, after calling `giveUp`, when `promise` takes too long. */
-export async function orGiveUp<T>(
-  promise: Promise<T>,
+/**
+ * Rejects with ERR_MILLRACE_GAVE_UP, after calling `giveUp`, when what `begin` begins takes too
+ * long.
+ * A peer that leaves is no unhandled rejection: who does not wait for the promise has lost nothing.
+ * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION (as a rejection), before anything has begun
+ */
+export function orGiveUp<T>(
+  begin: () => Promise<T>,
   options: DrainOptions | undefined,
   giveUp: (error: MillraceError) => void,
 ): Promise<T> {
-  if (options?.giveUpMs === undefined) return promise;
+  return sparingLeft(beginOrGiveUp(begin, options, giveUp));
+}
+
+/** The same promise, whose rejection may go unnoticed when the peer has left or was given up. */
+export function sparingLeft<T>(promise: Promise<T>): Promise<T> {
+  const spared: Promise<T> = promise.catch((error: unknown) => {
+    if (error instanceof MillraceError && LEFT.has(error.code)) spared.catch(() => undefined);
+    throw error;
+  });
+  return spared;
+}
+
+const LEFT: ReadonlySet<string> = new Set(["ERR_MILLRACE_ABORTED", "ERR_MILLRACE_GAVE_UP"]);
+
+async function beginOrGiveUp<T>(
+  begin: () => Promise<T>,
+  options: DrainOptions | undefined,
+  giveUp: (error: MillraceError) => void,
+): Promise<T> {
+  if (options?.giveUpMs === undefined) return begin();
   const ms = milliseconds("giveUpMs", options.giveUpMs, 0);
+  const promise = begin();
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => {

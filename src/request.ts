@@ -1,7 +1,7 @@
 // The request as a raw handler sees it: owned, and lazy. Strings are made when asked for, then
 // kept.
 import type { Address, Context, Req, Res } from "./api.ts";
-import { Body, type BodyOptions } from "./body.ts";
+import { Body, type BodyOptions, limitOf } from "./body.ts";
 import { MillraceError } from "./errors.ts";
 import { Form } from "./form.ts";
 import { HeaderText, type ReadonlyHeaders } from "./headers.ts";
@@ -332,7 +332,7 @@ export class NativeReq implements Req {
   }
 
   async #collected(options: BodyOptions | undefined): Promise<Body> {
-    const limit = Math.min(options?.limit ?? Infinity, this.#service.bodyMax);
+    const limit = Math.min(limitOf(options), this.#service.bodyMax);
     return new Body(await (this.incoming as Incoming).collect(limit), this.where);
   }
 

@@ -20,6 +20,7 @@ import {
   readerOf,
   type Source,
   type SourceReader,
+  sparingLeft,
 } from "./outgoing.ts";
 import type { NativeReq } from "./request.ts";
 import type { OpenExchange, Service } from "./service.ts";
@@ -153,8 +154,8 @@ export class NativeRes implements Res, OpenExchange {
   /** @throws {MillraceError} ERR_MILLRACE_GAVE_UP, ERR_MILLRACE_ABORTED */
   drained(options?: DrainOptions): Promise<void> {
     if (this.#state === ABORTED) return Promise.reject(this.req.abortReason());
-    const draining = this.#outgoing?.drained() ?? Promise.resolve();
-    return orGiveUp(draining, options, (error) => this.cut(error));
+    const begin = (): Promise<void> => this.#outgoing?.drained() ?? Promise.resolve();
+    return orGiveUp(begin, options, (error) => this.cut(error));
   }
 
   end(body?: Bytes, trailers?: HeadersInit): boolean {
@@ -245,7 +246,11 @@ export class NativeRes implements Res, OpenExchange {
     return this;
   }
 
-  async stream(source: Source, options?: StreamOptions): Promise<void> {
+  stream(source: Source, options?: StreamOptions): Promise<void> {
+    return sparingLeft(this.#stream(source, options));
+  }
+
+  async #stream(source: Source, options: StreamOptions | undefined): Promise<void> {
     if (options !== undefined) checkRecord("stream()", options, ["giveUpMs", "length", "trailers"]);
     const reader = readerOf(source);
     try {
@@ -256,7 +261,8 @@ export class NativeRes implements Res, OpenExchange {
       reader.cancel(error);
       throw error;
     }
-    await orGiveUp(this.pumpFrom(reader, options), options, (error) => this.cut(error));
+    const begin = (): Promise<void> => this.pumpFrom(reader, options);
+    await orGiveUp(begin, options, (error) => this.cut(error));
   }
 
   write(chunk: Bytes): boolean {
@@ -288,13 +294,23 @@ export class NativeRes implements Res, OpenExchange {
     this.#outgoing?.acknowledge(bytes);
   }
 
-  async file(path: string, options?: SendFileOptions): Promise<void> {
+  file(path: string, options?: SendFileOptions): Promise<void> {
+    return sparingLeft(this.#file(path, options));
+  }
+
+  async #file(path: string, options: SendFileOptions | undefined): Promise<void> {
     if (!this.#isWritable()) throw this.req.abortReason();
+    this.#checkBodiless(this.#status, "a file");
     const lines = this.#lines;
     const type = lines?.has("content-type") === true ? takeType(lines) : undefined;
     const more = type === undefined ? options : { type, ...options };
     const { headers } = this.req;
-    const texts = sendFileText(path, more, (name) => headers.get(name), this.isHead);
+    // Conditions and ranges concern GET and HEAD (RFC 9110 13.1, 14.2).
+    const isRead = this.isHead || this.req.isMethod("GET");
+    const field = (name: string): string | null => {
+      return isRead || name === "accept-encoding" ? headers.get(name) : null;
+    };
+    const texts = sendFileText(path, more, field, this.isHead);
     const { native } = this.#service;
     const status = this.#status | ((lines?.flags ?? 0) << 16);
     const text = lines?.text ?? "";

@@ -1,11 +1,13 @@
 // A Request that is standard to whoever gets it, and builds the real one only when something beyond
 // the cheap parts is touched. Building one costs more than everything else about a small request.
 import { Body, markBadJson } from "./body.ts";
+import { MillraceError } from "./errors.ts";
 import { readableOf } from "./incoming.ts";
 import type { NativeReq } from "./request.ts";
 import type { Service } from "./service.ts";
 
 const ORIGINS_MAX = 256;
+const utf8 = new TextDecoder();
 // Targets that URL parsing would leave alone: none of what it encodes, and no dot segments.
 const PLAIN_TARGET = /^\/(?!.*(?:\/\.|%2e))[\w\-.~!$&()*+,;=:@/?%]*$/i;
 const BODILESS: ReadonlySet<string> = new Set(["GET", "HEAD"]);
@@ -103,28 +105,48 @@ class LightRequest {
   }
 
   async arrayBuffer(): Promise<ArrayBuffer> {
+    if (this.#req.incoming !== undefined) return (await this.#collect()).slice().buffer;
     if (this.#real !== undefined) return this.#real.arrayBuffer();
     const bytes = await this.#take();
     if (bytes.byteLength === bytes.buffer.byteLength) return bytes.buffer as ArrayBuffer;
     return new Uint8Array(bytes).buffer;
   }
 
+  async blob(): Promise<Blob> {
+    if (this.#req.incoming === undefined) return this.toReal(globalThis.Request).blob();
+    return blobOf(await this.#collect(), this.#req);
+  }
+
   async bytes(): Promise<Uint8Array> {
+    if (this.#req.incoming !== undefined) return this.#collect();
     if (this.#real !== undefined) return new Uint8Array(await this.#real.arrayBuffer());
     return this.#take();
   }
 
+  async formData(): Promise<FormData> {
+    if (this.#req.incoming === undefined) return this.toReal(globalThis.Request).formData();
+    return formOf(await this.#collect(), this.#req);
+  }
+
   async text(): Promise<string> {
+    if (this.#req.incoming !== undefined) return utf8.decode(await this.#collect());
     if (this.#real !== undefined) return this.#real.text();
     this.#checkUnused();
     return this.#req.text();
   }
 
   async json(): Promise<unknown> {
+    if (this.#req.incoming !== undefined)
+      return new Body(await this.#collect(), this.#req.where).standardJson();
     if (this.#real !== undefined) return readJson(this.#real.json(), this.#req);
     this.#checkUnused();
-    if (this.#req.incoming === undefined) return this.#req.body.standardJson();
-    return new Body(await this.#req.bytes(), this.#req.where).standardJson();
+    return this.#req.body.standardJson();
+  }
+
+  // Of a streamed body, the real one's too, no more is held than of a buffered one.
+  #collect(): Promise<Uint8Array> {
+    if (this.#real === undefined) return this.#take();
+    return collectFrom(this.#real, this.#service, this.#req);
   }
 
   /** The real one, with the body if nobody has read it. */
@@ -144,6 +166,34 @@ class LightRequest {
   #checkUnused(): void {
     if (this.#req.bodyUsed) throw new TypeError("Body is unusable: Body has already been read");
   }
+}
+
+async function collectFrom(
+  request: Request,
+  { bodyMax }: Service,
+  { where }: NativeReq,
+): Promise<Uint8Array> {
+  if (request.bodyUsed) throw new TypeError("Body is unusable: Body has already been read");
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of request.body ?? []) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > bodyMax) {
+      const message = `the body of ${where} has more than ${bodyMax} bytes`;
+      throw new MillraceError("ERR_MILLRACE_BODY_TOO_LARGE", message);
+    }
+  }
+  return new Uint8Array(Buffer.concat(chunks, size));
+}
+
+function blobOf(bytes: Uint8Array, req: NativeReq): Blob {
+  return new Blob([bytes], { type: req.headers.get("content-type") ?? "" });
+}
+
+function formOf(bytes: Uint8Array, req: NativeReq): Promise<FormData> {
+  const type = req.headers.get("content-type");
+  return new Response(bytes, type === null ? {} : { headers: { "content-type": type } }).formData();
 }
 
 async function readJson(reading: Promise<unknown>, req: NativeReq): Promise<unknown> {
@@ -216,10 +266,20 @@ function makeEager(Standard: typeof Request, light: Make): Make {
   const standardJson = Standard.prototype.json;
   class OwnRequest extends Standard {
     readonly #req: NativeReq;
+    readonly #service: Service;
 
-    constructor(url: string, init: RequestInit, req: NativeReq) {
+    constructor(url: string, init: RequestInit, req: NativeReq, service: Service) {
       super(url, init);
       this.#req = req;
+      this.#service = service;
+    }
+
+    static collect(request: OwnRequest): Promise<Uint8Array> {
+      return collectFrom(request, request.#service, request.#req);
+    }
+
+    static reqOf(request: OwnRequest): NativeReq {
+      return request.#req;
     }
 
     static signalOf(request: OwnRequest): AbortSignal {
@@ -227,6 +287,11 @@ function makeEager(Standard: typeof Request, light: Make): Make {
     }
 
     static jsonOf(request: OwnRequest): Promise<unknown> {
+      const { incoming, where } = request.#req;
+      if (incoming !== undefined)
+        return collectFrom(request, request.#service, request.#req).then((bytes) =>
+          new Body(bytes, where).standardJson(),
+        );
       return readJson(standardJson.call(request), request.#req);
     }
   }
@@ -236,6 +301,7 @@ function makeEager(Standard: typeof Request, light: Make): Make {
     json: { value: jsonOfThis },
     signal: { get: signalOfThis },
   });
+  limitStreams(OwnRequest);
   function jsonOfThis(this: OwnRequest): Promise<unknown> {
     return OwnRequest.jsonOf(this);
   }
@@ -244,6 +310,32 @@ function makeEager(Standard: typeof Request, light: Make): Make {
   }
   return (req, service) => {
     if (FORBIDDEN.has(req.method.toUpperCase())) return light(req, service);
-    return new OwnRequest(urlOf(req, service), initOf(req), req);
+    return new OwnRequest(urlOf(req, service), initOf(req), req, service);
   };
+}
+
+interface OwnClass {
+  readonly prototype: object;
+  collect(request: object): Promise<Uint8Array>;
+  reqOf(request: object): NativeReq;
+}
+
+// As LightRequest has it: methods that hold a whole body stop at limits.maxRequestBodySize.
+function limitStreams(own: OwnClass): void {
+  const ways: Readonly<Record<string, (bytes: Uint8Array, req: NativeReq) => unknown>> = {
+    arrayBuffer: (bytes) => bytes.slice().buffer,
+    blob: blobOf,
+    bytes: (bytes) => bytes,
+    formData: formOf,
+    text: (bytes) => utf8.decode(bytes),
+  };
+  for (const [name, make] of Object.entries(ways)) {
+    const standard = Reflect.get(own.prototype, name) as (() => Promise<unknown>) | undefined;
+    const value = async function (this: object): Promise<unknown> {
+      const req = own.reqOf(this);
+      if (req.incoming === undefined && standard !== undefined) return standard.call(this);
+      return make(await own.collect(this), req);
+    };
+    Object.defineProperty(own.prototype, name, { value, configurable: true, writable: true });
+  }
 }

@@ -3,7 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, it } from "vitest";
 import { type Case, readCases } from "./support/cases.ts";
-import { type CaseServer, type Cut, bytesOf, startCaseServer, walkCase } from "./support/walk.ts";
+import { bytesOf, type CaseServer, type Cut, startCaseServer, walkCase } from "./support/walk.ts";
 
 const BYTES_MAX = 300; // larger cases are not sent byte by byte
 const CUTS = 5;

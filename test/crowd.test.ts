@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
-import { raw, type RawHandler, type Res } from "../src/index.ts";
+import { type RawHandler, type Res, raw } from "../src/index.ts";
 import { Child } from "./support/child.ts";
 import { unreadInKernel } from "./support/held.ts";
 import { onEachHost, portOf } from "./support/hosts.ts";

@@ -281,6 +281,22 @@ onEachHost(({ start }) => {
     expect(size).toBeGreaterThan(written);
   });
 
+  it("refuses an invalid giveUpMs before anything has begun", async () => {
+    const codes: string[] = [];
+    const server = await serving(async (_req, res) => {
+      for (const begin of [
+        () => res.stream(["a"], { giveUpMs: -1 }),
+        () => res.drained({ giveUpMs: "5" as unknown as number }),
+      ])
+        await begin().catch((error: unknown) => codes.push(codeOf(error)));
+      res.end("still open");
+    });
+    const client = await wire(server);
+    client.get("/");
+    expect((await client.response()).body).toBe("still open");
+    expect(codes).toEqual(["ERR_MILLRACE_INVALID_OPTION", "ERR_MILLRACE_INVALID_OPTION"]);
+  });
+
   it("gives up on a peer that takes nothing for giveUpMs, and cuts it", async () => {
     const codes: string[] = [];
     const tell = { over: false };

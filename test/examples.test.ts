@@ -80,6 +80,39 @@ const checks: Readonly<Record<string, Check>> = {
     expect(metrics.requests).toBeGreaterThan(5);
   },
 
+  "download.mjs": async ({ url }) => {
+    const { status, text, headers } = await ask(`${url}/grain.csv?rows=2500`);
+    expect([status, headers.get("content-type")]).toEqual([200, "text/csv; charset=utf-8"]);
+    expect(headers.get("content-disposition")).toBe('attachment; filename="grain.csv"');
+    const rows = text.split("\r\n");
+    expect(rows.slice(0, 4)).toEqual([
+      "number,grain,sacks",
+      "1,oats,7",
+      "2,barley,14",
+      '3,"wheat, ""hard""",21',
+    ]);
+    expect([rows.length, rows[2500], rows[2501]]).toEqual([2502, "2500,rye,0", ""]);
+    expect((await ask(`${url}/grain.csv?rows=-1`)).status).toBe(400);
+    // One who does not read on holds the rows back; when it leaves, that is the end of them.
+    const { port, hostname: host } = new URL(url);
+    const client = new Wire({ port: Number(port), host });
+    client.socket.pause();
+    client.get("/grain.csv?rows=100000000");
+    const told = async (): Promise<{ open: number; rows: number; left: number }> =>
+      JSON.parse((await ask(`${url}/state`)).text);
+    let before = -1;
+    await until("the rows wait", async () => {
+      const { open, rows: made } = await told();
+      const isStill = open === 1 && made > 2500 && made === before;
+      before = made;
+      return isStill;
+    });
+    expect(before).toBeLessThan(10_000_000);
+    client.reset();
+    await until("it is known", async () => (await told()).open === 0);
+    expect((await told()).left).toBe(1);
+  },
+
   "fetch.mjs": async ({ child, url }) => {
     expect((await ask(url)).headers.get("content-type")).toBe("text/html; charset=utf-8");
     expect((await send(`${url}/reverse`, "POST", "Grüße 🌾")).text).toBe("🌾 eßürG");
@@ -90,6 +123,32 @@ const checks: Readonly<Record<string, Check>> = {
     const away = await ask(`${url}/away`);
     expect([away.status, away.headers.get("location")]).toEqual([303, `${url}/`]);
     expect((await ask(`${url}/x`)).status).toBe(404);
+  },
+
+  "files.mjs": async ({ url }) => {
+    const text = (name: string): string => readFileSync(join(folder, name), "utf8");
+    expect((await ask(url)).text).toContain('href="/source/hello.mjs"');
+    const hello = await ask(`${url}/source/hello.mjs`);
+    expect([hello.status, hello.text]).toEqual([200, text("hello.mjs")]);
+    expect(hello.headers.get("cache-control")).toBe("public, max-age=3600");
+    expect(hello.headers.get("content-type")).toBe("text/javascript; charset=utf-8");
+    const tag = hello.headers.get("etag") ?? "";
+    const again = { headers: { "if-none-match": tag } };
+    expect((await ask(`${url}/source/hello.mjs`, again)).status).toBe(304);
+    const part = await ask(`${url}/me`, { headers: { range: "bytes=3-7" } });
+    expect([part.status, part.text]).toEqual([206, "Files"]);
+    expect((await ask(`${url}/demo/`)).text).toBe(text("demo/page.html"));
+    expect((await ask(`${url}/source/demo`)).headers.get("location")).toBe("/source/demo/");
+    const saved = await ask(`${url}/download/routes.mjs`);
+    expect(saved.text).toBe(text("routes.mjs"));
+    const name = "filename*=UTF-8''routes.mjs";
+    expect(saved.headers.get("content-disposition")).toBe(`attachment; ${name}`);
+    for (const path of ["none.mjs", "..%2fpackage.json", "demo%2f..%2f..%2fpackage.json"]) {
+      const missing = await ask(`${url}/download/${path}`);
+      expect([path, missing.status]).toEqual([path, 404]);
+      expect(missing.headers.get("content-disposition")).toBe(null);
+    }
+    expect((await ask(`${url}/downloads`)).text).toBe('{"routes.mjs":1}');
   },
 
   "form.mjs": async ({ url }) => {

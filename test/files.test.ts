@@ -4,6 +4,7 @@ import {
   appendFileSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -297,5 +298,70 @@ onEachHost(({ start }) => {
       await until("all are gone", () => server.metrics.connections === 0);
     }
     expect(server.metrics.counters["files"]).toBe(0);
+  });
+
+  it("holds one descriptor per connection, however much is pipelined", async () => {
+    const server = await serveAll();
+    const open = (): number => readdirSync("/proc/self/fd").length;
+    const client = await wire(server);
+    client.socket.pause();
+    const before = open();
+    const ranges = Array.from({ length: 16 }, (_, i) => `${i * 300_000}-${i * 300_000 + 200_000}`);
+    for (let i = 0; i < 64; i += 1)
+      client.get("/s/large.bin", i % 2 === 0 ? "" : `Range: bytes=${ranges.join(",")}\r\n`);
+    await until("one is being sent", () => (server.metrics.counters["files"] ?? 0) > 0);
+    await until("all have come", () => server.metrics.requests === 64);
+    expect(open() - before).toBeLessThan(4);
+    client.reset();
+    await until("it is gone", () => server.metrics.connections === 0);
+  });
+
+  it("answers a thousand refused paths behind a slow answer, one by one", async () => {
+    let go: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => (go = resolve));
+    const server = await start({
+      limits: { maxBufferedBytes: 2 ** 30, maxPipelined: 1024 },
+      routes: {
+        "/slow": raw(async (_req, res) => {
+          await gate;
+          res.end("slow");
+        }),
+        "/s/**": dir(join(root, "public")),
+      },
+    });
+    const client = await wire(server);
+    client.send(`GET /slow HTTP/1.1\r\nHost: a\r\n\r\n`);
+    client.send("GET /s/.git/config HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000));
+    await until("all have come", () => server.metrics.requests === 1001);
+    go();
+    expect((await client.response()).body).toBe("slow");
+    for (let i = 0; i < 1000; i += 1) expect((await client.response()).status).toBe(404);
+  });
+
+  it("says Vary besides the application, and judges no conditions of other methods", async () => {
+    const server = await start({
+      routes: {
+        "/s/**": dir(join(root, "public"), { headers: { Vary: "Origin" } }),
+        "/any": raw((_req, res) => res.file(join(root, "public/hundred.txt"))),
+        "/none": raw(async (_req, res) => {
+          await res.status(204).file(join(root, "public/hundred.txt"));
+        }),
+        "/nul": raw(async (_req, res) => {
+          const path = new URL(`file://${root}/public/hundred.txt%00.png`);
+          await res.file(path as unknown as string);
+        }),
+      },
+    });
+    const client = await wire(server);
+    client.get("/s/app.js", "Accept-Encoding: gzip\r\n");
+    expect((await client.response()).headers.get("vary")).toBe("Origin\nAccept-Encoding");
+    client.send("POST /any HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\nIf-None-Match: *\r\n\r\n");
+    expect((await client.response()).body).toBe(HUNDRED);
+    for (const path of ["/none", "/nul"]) {
+      client.get(path);
+      expect([path, (await client.response()).status]).toEqual([path, 500]);
+    }
+    client.get("/any");
+    expect((await client.response()).body).toBe(HUNDRED);
   });
 });

@@ -1,7 +1,7 @@
 // Peers that reset, vanish, send their end early or drip: each costs its own connection and nothing
 // more. That nothing of them stays behind is asserted by onEachHost, at the release.
 import { expect, it } from "vitest";
-import { raw, type Res, type Server } from "../src/index.ts";
+import { type Res, raw, type Server } from "../src/index.ts";
 import { onEachHost, portOf } from "./support/hosts.ts";
 import { until } from "./support/until.ts";
 import { Wire, wire } from "./support/wire.ts";
@@ -83,6 +83,7 @@ onEachHost(({ start }) => {
     const held: Res[] = [];
     let large = 0;
     const server = await start({
+      limits: { maxBufferedBytes: 16_777_216 }, // ten requests before the first answer
       routes: {
         ...routes,
         "/held": raw((_req, res) => void held.push(res.detach())),

@@ -3,7 +3,7 @@
 import { expect, it } from "vitest";
 import { type Context, raw, type Server } from "../src/index.ts";
 import { onEachHost } from "./support/hosts.ts";
-import { wire, type WireResponse } from "./support/wire.ts";
+import { type WireResponse, wire } from "./support/wire.ts";
 
 async function ask(
   server: Server,
@@ -257,6 +257,7 @@ onEachHost(({ start }) => {
   it("answers pipelined requests in order although handlers finish out of order", async () => {
     const turns: (() => void)[] = [];
     const server = await start({
+      limits: { maxBufferedBytes: 16_777_216 }, // before the first answer nobody knows their size
       routes: {
         "/n/:n": raw(async (req, res) => {
           await new Promise<void>((resolve) => {

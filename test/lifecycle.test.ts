@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it, onTestFinished } from "vitest";
-import { raw, type Res, serve, type Server } from "../src/index.ts";
+import { type Res, raw, type Server, serve } from "../src/index.ts";
 import { Child } from "./support/child.ts";
 import { census, onEachHost, portOf } from "./support/hosts.ts";
 import { until } from "./support/until.ts";

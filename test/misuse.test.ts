@@ -3,12 +3,12 @@
 import { afterEach, beforeEach, expect, it } from "vitest";
 import {
   MillraceError,
-  raw,
   type RawHandler,
   type Req,
   type Res,
-  serve,
+  raw,
   type ServeOptions,
+  serve,
 } from "../src/index.ts";
 import { onEachHost } from "./support/hosts.ts";
 import { gate, until } from "./support/until.ts";

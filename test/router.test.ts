@@ -3,9 +3,9 @@
 // decoded, and what is no request target never reaches the router.
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { raw, type RawRoute, type Server } from "../src/index.ts";
+import { type RawRoute, raw, type Server } from "../src/index.ts";
 import { onEachHost } from "./support/hosts.ts";
-import { wire, type Wire, type WireResponse } from "./support/wire.ts";
+import { type Wire, type WireResponse, wire } from "./support/wire.ts";
 
 type Check = readonly [method: string, target: string, answer: number, rest?: string | string[]];
 

@@ -374,4 +374,92 @@ onEachHost(({ start }) => {
     for (let i = 0; i < 4; i += 1) bodies.push((await client.response()).body);
     expect(bodies).toEqual(["one", "two", "three", "fou"]);
   });
+
+  it("collects no more than the limit, by whatever method", async () => {
+    const read: Readonly<Record<string, (request: Request) => Promise<unknown>>> = {
+      arrayBuffer: (request) => request.arrayBuffer(),
+      blob: (request) => request.blob(),
+      formData: (request) => request.formData(),
+      json: (request) => request.json(),
+      text: (request) => request.text(),
+      touched: (request) => (request.body === null ? request.text() : request.blob()),
+    };
+    const server = await start({
+      limits: { maxRequestBodySize: 1000 },
+      routes: {
+        "/:way": {
+          POST: async (request: Request, ctx) => {
+            await read[ctx.params.way]?.(request);
+            return new Response("taken");
+          },
+          body: "stream",
+        },
+        "/raw/nan": {
+          POST: raw(async (req, res) => void res.end(await req.bytes({ limit: Number.NaN }))),
+          body: "stream",
+        },
+      },
+    });
+    for (const way of Object.keys(read)) {
+      for (const [size, status] of [
+        [1000, way === "json" ? 400 : way === "formData" ? 500 : 200],
+        [1001, 413],
+      ]) {
+        const client = await wire(server);
+        const head = `POST /${way} HTTP/1.1\r\nHost: a\r\nContent-Length: ${size}\r\n\r\n`;
+        client.send(head + "x".repeat(size as number));
+        expect([way, size, (await client.response()).status]).toEqual([way, size, status]);
+        client.close();
+      }
+    }
+    const client = await wire(server);
+    client.send("POST /raw/nan HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    expect((await client.response()).status).toBe(500);
+  });
+
+  it("bounds a handler that lets a body lie by timeouts.handler", async () => {
+    const server = await start({
+      timeouts: { handler: 200 },
+      routes: { "/up": { POST: raw(() => new Promise<void>(() => undefined)), body: "stream" } },
+    });
+    const client = await wire(server);
+    client.send(`${HEAD}Content-Length: 3\r\n\r\nabc`);
+    expect((await client.response()).status).toBe(503);
+    await client.end();
+  });
+
+  it("counts many tiny pieces by more than their bytes", async () => {
+    const seen = { req: undefined as Req | undefined, end: () => {} };
+    const server = await start({
+      routes: {
+        "/up": {
+          POST: raw(async (req, res) => {
+            await req[Symbol.asyncIterator]().next();
+            seen.req = req;
+            await new Promise<void>((resolve) => (seen.end = resolve));
+            res.end();
+          }),
+          body: "stream",
+        },
+      },
+    });
+    const client = await wire(server);
+    client.send(`${HEAD}Content-Length: 1000000\r\n\r\nx`);
+    await until("it has begun", () => seen.req !== undefined);
+    const before = server.metrics.counters["events"] ?? 0;
+    let sent = 0;
+    let held = -1;
+    // Until the loop has stopped reading for a while.
+    await until("it reads no more", () => {
+      for (let i = 0; i < 50 && client.socket.writableLength < 5000; i += 1, sent += 1)
+        client.send("x");
+      const now = server.metrics.bytesIn;
+      const isStill = now === held && client.socket.writableLength >= 5000;
+      held = now;
+      return isStill || sent > 60_000;
+    });
+    expect((server.metrics.counters["events"] ?? 0) - before).toBeLessThan(5000);
+    client.reset();
+    seen.end();
+  });
 });

@@ -208,7 +208,7 @@ napi_value send_file(napi_env env, napi_callback_info info) {
   if (call.bridge == nullptr) return truth(env, false);
   size_t length = 0;
   napi_get_value_string_latin1(env, call.arguments[4], nullptr, 0, &length);
-  if (length > Bridge::kHeadersMax) {
+  if (length > Bridge::kHeadersMax / 2) {
     napi_throw_range_error(env, error_code_name(ErrorCode::InvalidOption),
                            "a file's path and the request's conditions are too long");
     return nullptr;

@@ -253,7 +253,19 @@ class Run final {
     std::string body;
     if (is_final && (flags & 64) != 0) body.assign(kInlineBodyMax - 8 + input_.byte() % 16u, 'b');
     if (is_final && (flags & 128) != 0) body.append(input_.byte(), 'c');
-    put(command, lines, body);
+    if (!is_final || (flags & 1) == 0) return put(command, lines, body);
+    // The same by pieces.
+    command.kind = static_cast<uint16_t>(CommandKind::Begin);
+    put(command, lines, "");
+    Command more;
+    more.exchange = id;
+    more.kind = static_cast<uint16_t>(CommandKind::Write);
+    for (size_t at = 0; at < body.size(); at += kInlineBodyMax + 4) {
+      put(more, "", body.substr(at, kInlineBodyMax + 4));
+    }
+    put(more, "", body);
+    more.kind = static_cast<uint16_t>(CommandKind::End);
+    put(more, (flags & 32) != 0 ? "X-Sum: 1\r\n" : "", "");
   }
   void put(const Command& command, const std::string& lines, const std::string& body) {
     if (test::put_command(rig_.lane(), command, lines, body)) return;

@@ -22,6 +22,11 @@ constexpr Word kBareWords[] = {
     {"over", StepKind::Over},
     {"stop", StepKind::Stop},
 };
+constexpr Word kAnswerWords[] = {
+    {"reply", StepKind::Reply}, {"inform", StepKind::Inform},     {"cut", StepKind::Cut},
+    {"read", StepKind::Read},   {"begin", StepKind::Begin},       {"write", StepKind::Write},
+    {"end", StepKind::End},     {"answered", StepKind::Answered},
+};
 
 bool read_file(const std::string& path, std::string& text) {
   std::FILE* file = std::fopen(path.c_str(), "rb");
@@ -141,6 +146,8 @@ bool read_route(Bytes rest, std::vector<RouteRow>& routes) {
     row.route.body = BodyMode::None;
   } else if (kind == "sized") {
     row.route.body = BodyMode::Sized;
+  } else if (kind == "stream") {
+    row.route.body = BodyMode::Stream;
   } else if (kind != "handler") {
     return false;
   }
@@ -163,7 +170,40 @@ bool read_levels(Bytes rest, unsigned& levels) {
   return levels != 0;
 }
 
+void take_exchange(Bytes& rest, Step& step) {
+  Bytes after = rest;
+  const Bytes word = take_word(after);
+  uint64_t number = 0;
+  if (!word.starts_with("#") || !parse_decimal(word.substr(1), number)) return;
+  step.number = static_cast<uint32_t>(number);
+  rest = after;
+}
+
+bool read_body_event(Bytes what, Bytes rest, Step& step) {
+  if (what == "chunks") {
+    step.kind = StepKind::Chunks;
+    return take_quoted(rest, step.text);
+  }
+  if (what == "trailer") {
+    step.kind = StepKind::Trailer;
+    step.name = std::string(take_word(rest));
+    return take_quoted(rest, step.text);
+  }
+  if (what == "body-failed") {
+    step.kind = StepKind::BodyFailed;
+    step.name = std::string(take_word(rest));
+    return !step.name.empty();
+  }
+  if (what == "written") {
+    step.kind = StepKind::Written;
+    return take_number(rest, step.amount);
+  }
+  step.kind = StepKind::BodyEnd;
+  return what == "body-end";
+}
+
 bool read_event(Bytes rest, Step& step) {
+  take_exchange(rest, step);
   const Bytes what = take_word(rest);
   if (what == "request") {
     step.kind = StepKind::Request;
@@ -184,23 +224,17 @@ bool read_event(Bytes rest, Step& step) {
     return take_quoted(rest, step.text);
   }
   step.kind = what == "aborted" ? StepKind::Aborted : StepKind::PeerClosed;
-  return what == "aborted" || what == "peer-closed";
-}
-
-void take_exchange(Bytes& rest, Step& step) {
-  Bytes after = rest;
-  const Bytes word = take_word(after);
-  uint64_t number = 0;
-  if (!word.starts_with("#") || !parse_decimal(word.substr(1), number)) return;
-  step.number = static_cast<uint32_t>(number);
-  rest = after;
+  return what == "aborted" || what == "peer-closed" || read_body_event(what, rest, step);
 }
 
 bool read_answer(Bytes rest, Step& step) {
   if (step.kind != StepKind::Answered) take_exchange(rest, step);
   if (step.kind == StepKind::Cut) return true;
-  if (!take_number(rest, step.amount)) return false;
-  if (step.kind != StepKind::Inform && !take_quoted(rest, step.text)) return false;
+  if (step.kind == StepKind::Write) return take_quoted(rest, step.text);
+  if (step.kind != StepKind::End && !take_number(rest, step.amount)) return false;
+  if (step.kind == StepKind::Read) return true;
+  const bool has_body = step.kind == StepKind::Reply || step.kind == StepKind::Answered;
+  if (has_body && !take_quoted(rest, step.text)) return false;
   const size_t begin = rest.find_first_not_of(' ');
   return begin == Bytes::npos || unescape_all(rest.substr(begin), step.headers);
 }
@@ -218,18 +252,12 @@ bool read_worded(Bytes word, Bytes rest, Step& step) {
     step.name = std::string(take_word(rest));
     return !step.name.empty();
   }
-  if (word == "reply") {
-    step.kind = StepKind::Reply;
-  } else if (word == "inform") {
-    step.kind = StepKind::Inform;
-  } else if (word == "cut") {
-    step.kind = StepKind::Cut;
-  } else if (word == "answered") {
-    step.kind = StepKind::Answered;
-  } else {
-    return false;
+  for (const Word& answer : kAnswerWords) {
+    if (word != answer.name) continue;
+    step.kind = answer.kind;
+    return read_answer(rest, step);
   }
-  return read_answer(rest, step);
+  return false;
 }
 
 bool read_send(Bytes line, CaseScript& script, Step& step) {

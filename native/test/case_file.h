@@ -5,7 +5,12 @@
 //   half-close · reset · drain · stop · advance: N ms · window: N (bytes the peer takes)
 //   event: request METHOD TARGET [HTTP/1.0] · event: header NAME "VALUE" · event: body "BYTES"
 //   event: aborted · event: peer-closed
+//   Of the newest request or #N, on a route of kind stream: read: [#N] BYTES (of credit)
+//   event: [#N] chunks "BYTES" (all that came since the last look) · event: [#N] body-end
+//   event: [#N] trailer NAME "VALUE" (of it) · event: [#N] body-failed ERROR_CODE
 //   reply: [#N] STATUS "BODY" [HEADER LINES] · inform: [#N] STATUS [HEADER LINES] · cut: [#N]
+//   begin: [#N] STATUS [HEADER LINES] · write: [#N] "BYTES" · end: [#N] [TRAILER LINES]
+//   event: [#N] written BYTES (all that were said to have left since the last look)
 //   < BYTES        on the wire, the Date masked as *; <? BYTES that may be there
 //   answered: STATUS "BODY" [HEADER LINES] · refused: STATUS ERROR_CODE
 //   open · closed (half-closed by the server, or more) · over (gone) · lingers · quiet
@@ -34,6 +39,15 @@ enum class StepKind : uint8_t {
   Body,
   Aborted,
   PeerClosed,
+  Read,
+  Chunks,
+  BodyEnd,
+  Trailer,
+  BodyFailed,
+  Written,
+  Begin,
+  Write,
+  End,
   Reply,
   Inform,
   Cut,

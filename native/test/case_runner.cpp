@@ -1,5 +1,8 @@
 #include "test/case_runner.h"
 
+#include <utility>
+
+#include "core/model/error.h"
 #include "core/proto/http1/encoder.h"
 #include "test/harness.h"
 
@@ -55,6 +58,9 @@ class Run final {
   struct Asked {
     SeenEvent event;
     bool answered = false;
+    std::string chunks;   // of its streamed body, not looked at yet
+    int64_t written = 0;  // bytes that were said to be with the kernel, likewise
+    SeenEvent end = {};   // BodyEnd
   };
 
   bool walk(const Step& step) {
@@ -71,6 +77,15 @@ class Run final {
       case StepKind::Body:
       case StepKind::Aborted:
       case StepKind::PeerClosed: return see(step);
+      case StepKind::Chunks:
+      case StepKind::BodyEnd:
+      case StepKind::Trailer:
+      case StepKind::BodyFailed:
+      case StepKind::Written: return see_stream(step);
+      case StepKind::Read:
+      case StepKind::Begin:
+      case StepKind::Write:
+      case StepKind::End:
       case StepKind::Reply:
       case StepKind::Inform:
       case StepKind::Cut: return answer(step);
@@ -113,8 +128,55 @@ class Run final {
   }
 
   void pull() {
-    for (SeenEvent& event : world_.take_events()) events_.push_back(std::move(event));
+    for (SeenEvent& event : world_.take_events()) {
+      if (!is_counted(event)) events_.push_back(std::move(event));
+    }
     written_ += world_.take_written();
+  }
+
+  // How many pieces a body comes in, and when writes are acknowledged, is a matter of timing.
+  bool is_counted(const SeenEvent& event) {
+    if (event.kind != EventKind::Body && event.kind != EventKind::Written) return false;
+    for (Asked& asked : asked_) {
+      if (asked.event.exchange != event.exchange) continue;
+      if (event.kind == EventKind::Body) asked.chunks += event.body;
+      if (event.kind == EventKind::Written) asked.written += event.head_a;
+      return true;
+    }
+    return false;
+  }
+
+  bool see_stream(const Step& step) {
+    pull();
+    if (asked_.empty() || step.number > asked_.size()) return fail(step, "no such request yet");
+    Asked& asked = asked_[step.number == 0 ? asked_.size() - 1 : step.number - 1];
+    if (step.kind == StepKind::Chunks) {
+      const std::string chunks = std::exchange(asked.chunks, {});
+      return chunks == step.text || fail(step, "chunks are " + printable(chunks));
+    }
+    if (step.kind == StepKind::Written) {
+      const int64_t bytes = std::exchange(asked.written, 0);
+      return bytes == step.amount || fail(step, "written were " + std::to_string(bytes));
+    }
+    if (step.kind == StepKind::Trailer) {
+      std::string value;
+      if (!asked.end.header(step.name, value)) return fail(step, "no such trailer");
+      return value == step.text || fail(step, "trailer is " + printable(value));
+    }
+    if (events_.empty()) return fail(step, "no event");
+    const SeenEvent event = std::move(events_.front());
+    events_.pop_front();
+    const bool is_end = step.kind == StepKind::BodyEnd;
+    const EventKind kind = is_end ? EventKind::BodyEnd : EventKind::BodyFailed;
+    if (event.kind != kind || event.exchange != asked.event.exchange) {
+      return fail(step, "another event came");
+    }
+    if (is_end) {
+      asked.end = event;
+      return true;
+    }
+    const std::string code = error_code_name(static_cast<ErrorCode>(event.status));
+    return code == "ERR_MILLRACE_" + step.name || fail(step, "it failed by " + code);
   }
 
   bool see(const Step& step) {
@@ -132,7 +194,7 @@ class Run final {
       const bool fits = event.kind == EventKind::Request && event.method == step.name &&
                         event.target == step.text && event.http10 == step.http10;
       if (!fits) return fail(step, "event is " + printable(event.method + " " + event.target));
-      asked_.push_back({event, false});
+      asked_.push_back({event, false, {}, 0, {}});
       return true;
     }
     const EventKind kind =
@@ -150,25 +212,38 @@ class Run final {
 
   bool answer(const Step& step) {
     size_t index = step.number;
-    if (index == 0) {
+    if (index == 0 && step.kind == StepKind::Read) {
+      index = asked_.size();
+    } else if (index == 0) {
       while (index < asked_.size() && asked_[index].answered) index++;
       index++;
     }
-    if (index > asked_.size()) return fail(step, "there is no request to answer");
+    if (index == 0 || index > asked_.size()) return fail(step, "there is no request to answer");
     Asked& asked = asked_[index - 1];
     CommandText text;
     text.status = static_cast<uint16_t>(step.amount);
     text.header_lines = step.headers;
     text.body = step.text;
-    if (step.kind == StepKind::Inform) {
-      text.kind = CommandKind::Informational;
-    } else {
+    text.kind = kind_of(step.kind);
+    if (step.kind == StepKind::Read) text.amount = static_cast<uint32_t>(step.amount);
+    if (step.kind == StepKind::Cut || step.kind == StepKind::Reply || step.kind == StepKind::End) {
       asked.answered = true;
-      text.kind = step.kind == StepKind::Cut ? CommandKind::Cut : CommandKind::Respond;
-      take_flags(step, text);
     }
+    if (step.kind != StepKind::Inform && step.kind != StepKind::End) take_flags(step, text);
     world_.answer(asked.event.exchange, text);
     return true;
+  }
+
+  static CommandKind kind_of(StepKind kind) {
+    switch (kind) {
+      case StepKind::Inform: return CommandKind::Informational;
+      case StepKind::Cut: return CommandKind::Cut;
+      case StepKind::Read: return CommandKind::Read;
+      case StepKind::Begin: return CommandKind::Begin;
+      case StepKind::Write: return CommandKind::Write;
+      case StepKind::End: return CommandKind::End;
+      default: return CommandKind::Respond;
+    }
   }
 
   // As src/lines.ts does: Connection: close becomes a flag, Content-Length and Date are announced.
@@ -239,8 +314,15 @@ class Run final {
     if (!maybe_.empty() && written_ == maybe_) written_.clear();
     maybe_.clear();
     if (!written_.empty()) return fail(step, "also wrote " + printable(written_));
-    return events_.empty() || fail(step, "also an event: " + events_.front().method + " " +
-                                             printable(events_.front().target));
+    for (size_t i = 0; i < asked_.size(); i++) {
+      if (asked_[i].chunks.empty()) continue;
+      return fail(step,
+                  "also chunks of #" + std::to_string(i + 1) + ": " + printable(asked_[i].chunks));
+    }
+    return events_.empty() ||
+           fail(step, "also an event of kind " +
+                          std::to_string(static_cast<int>(events_.front().kind)) + ": " +
+                          events_.front().method + " " + printable(events_.front().target));
   }
 
   bool fail(const Step& step, const std::string& what) {

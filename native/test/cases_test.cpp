@@ -103,7 +103,7 @@ class LoopWorld final : public World {
     turn();
   }
   void stop() override {
-    command({}, {.kind = CommandKind::Close}, kStopWait);
+    command({}, {.kind = CommandKind::Close, .amount = kStopWait});
     turn();
   }
   void advance(Milliseconds span) override {
@@ -170,15 +170,14 @@ class LoopWorld final : public World {
       lane.events_taken();
     }
   }
-  void command(ExchangeId exchange, const CommandText& text, Milliseconds wait = 0) {
+  void command(ExchangeId exchange, const CommandText& text) {
     char* record = loop_->lane().commands.reserve(command_size(text));
     MR_CHECK(record != nullptr);
     write_command(exchange, text, record);
-    reinterpret_cast<Command*>(record)->amount = static_cast<uint32_t>(wait);
     loop_->lane().commands.commit(command_size(text));
   }
 
-  static constexpr Milliseconds kStopWait = 600'000;
+  static constexpr uint32_t kStopWait = 600'000;
 
   RoleScope role_{loop_thread};
   const Milliseconds linger_;

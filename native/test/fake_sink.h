@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,13 @@ class FakeSink final : public Sink {
         router_(router),
         fields_(static_cast<size_t>(limits.header_count_max)),
         session_(http1::make_session()) {
+    inbox_.set_wake(&FakeSink::wake, this);
     offer();
   }
-  ~FakeSink() { close(); }
+  ~FakeSink() {
+    close();
+    disk_.stop();
+  }
   FakeSink(const FakeSink&) = delete;
   FakeSink& operator=(const FakeSink&) = delete;
 
@@ -77,6 +82,22 @@ class FakeSink final : public Sink {
     now_ = until;
   }
 
+  // While it is set, can_emit() says no; clearing it counts with the next settle().
+  bool lane_is_full = false;
+  void settle_now() { settle(); }
+  // What the disk has finished, waiting for at least one piece of it.
+  void wait_for_disk() {
+    std::vector<std::unique_ptr<DiskWork>> works;
+    while (works.empty()) {
+      disk_wakes_.acquire();
+      inbox_.take(works);
+    }
+    for (auto& work : works) {
+      if (!is_open_ || !session_->disk_done(work, *this)) disk_.discard(std::move(work));
+    }
+    settle();
+  }
+
   [[nodiscard]] bool is_open() const { return is_open_; }
   [[nodiscard]] bool was_aborted() const { return was_aborted_; }
   [[nodiscard]] bool is_paused() const { return paused_; }
@@ -87,7 +108,7 @@ class FakeSink final : public Sink {
 
   // --- Sink ---
   bool can_open_exchange() override {
-    if (open_count_ < static_cast<size_t>(limits_.in_flight_max)) return true;
+    if (!lane_is_full && open_count_ < static_cast<size_t>(limits_.in_flight_max)) return true;
     paused_ = starved_ = true;
     return false;
   }
@@ -104,6 +125,7 @@ class FakeSink final : public Sink {
     if (!delivered) notify({id, EventKind::Aborted});
   }
   Event* begin_event(ExchangeId, size_t size) override {
+    MR_CHECK(!lane_is_full);
     record_.reset(new uint64_t[(size + 7) / 8]);
     auto* event = new (record_.get()) Event();
     event->size = static_cast<uint32_t>((size + 7) & ~size_t{7});
@@ -118,9 +140,17 @@ class FakeSink final : public Sink {
     SeenEvent seen;
     seen.kind = notice.kind;
     seen.exchange = notice.id;
+    seen.status = notice.status;
+    seen.head_a = notice.head_a;
+    seen.head_b = notice.head_b;
     events.push_back(seen);
   }
-  bool can_emit() override { return true; }
+  bool can_emit() override {
+    if (!lane_is_full) return true;
+    muted_ = muted_ || !starved_;
+    paused_ = starved_ = true;
+    return false;
+  }
   void submit(std::unique_ptr<DiskWork> work) override { disk_.submit(std::move(work), inbox_); }
   UnixSeconds wall_clock() const override { return 1'700'000'000; }
   uint64_t new_ticket() override { return ++last_ticket_; }
@@ -137,6 +167,9 @@ class FakeSink final : public Sink {
   }
   void write_blob(Blob blob, size_t from = 0) override { write(blob.bytes().substr(from)); }
   void write_static(Bytes bytes) override { write(bytes); }
+  void write_file_part(int file, uint64_t offset, uint64_t size) override {
+    write_file(Fd(file).duplicate(), offset, size);
+  }
   void write_file(Fd file, uint64_t offset, uint64_t size) override {
     MR_CHECK(is_open_);
     std::string bytes(static_cast<size_t>(size), '\0');
@@ -151,9 +184,9 @@ class FakeSink final : public Sink {
     if (is_open_) deadline_ = at;
   }
   void pause() override { paused_ = true; }
+  // Who is starved goes on when there is room, as a connection does.
   void resume() override {
-    paused_ = false;
-    offer_due_ = true;
+    if (!starved_) offer_due_ = true;
   }
   void finish(CloseCause cause) override {
     cause_ = cause;
@@ -182,7 +215,10 @@ class FakeSink final : public Sink {
   void count_idle_timeout() override {}
 
  private:
+  static void wake(void* who) { static_cast<FakeSink*>(who)->disk_wakes_.release(); }
+
   Disk disk_;
+  std::counting_semaphore<> disk_wakes_{0};
   DiskInbox inbox_;
   uint64_t last_ticket_ = 0;
   [[nodiscard]] bool is_open(ExchangeId id) const {
@@ -211,11 +247,14 @@ class FakeSink final : public Sink {
         buffered_ = files_queued_ = 0;
         session_->flushed(*this);
       }
-      if (starved_ && open_count_ < static_cast<size_t>(limits_.in_flight_max)) {
-        starved_ = false;
+      // Who has an exchange already waits for the lane alone.
+      const bool has_room = muted_ || open_count_ < static_cast<size_t>(limits_.in_flight_max);
+      if (starved_ && has_room && !lane_is_full) {
+        starved_ = muted_ = false;
         resume();
       }
       if (!offer_due_) return;
+      paused_ = false;
       offer();
     }
   }
@@ -240,6 +279,7 @@ class FakeSink final : public Sink {
   bool was_aborted_ = false;
   bool paused_ = false;
   bool starved_ = false;
+  bool muted_ = false;  // starved for want of room in the lane
   bool offer_due_ = false;
   bool draining_ = false;
 };

@@ -68,8 +68,11 @@ inline bool put_command(Lane& lane, Command command, const std::string& headers 
   command.header_length = static_cast<uint32_t>(headers.size());
   command.body_length = static_cast<uint32_t>(body.size());
   if (!is_inline) {
+    bool has_spare = command.kind == static_cast<uint16_t>(CommandKind::Write);
+    Blob blob = Blob::uninitialized(body.size() + (has_spare ? kBlobFront + kBlobBack : 0));
+    std::memcpy(blob.data() + (has_spare ? kBlobFront : 0), body.data(), body.size());
     command.flags |= kCommandBodyIsBlob;
-    command.blob = reinterpret_cast<uint64_t>(Blob::copy(body).release());
+    command.blob = reinterpret_cast<uint64_t>(blob.release());
   }
   new (record) Command(command);
   std::memcpy(record + sizeof(Command), headers.data(), headers.size());
@@ -239,6 +242,7 @@ class Rig final {
     EXPECT(lane().commands.front() == nullptr);
     EXPECT(loop_->exchanges().open_count() == 0);
     EXPECT(work() == kNever);  // nothing keeps a loop awake that has ended
+    disk_.stop();
   }
 
   Limits limits_;

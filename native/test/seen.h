@@ -22,6 +22,11 @@ struct SeenEvent {
   std::string body;
   bool http10 = false;
   bool is_head = false;
+  bool body_follows = false;
+  bool has_filename = false;  // Part; its texts are in target (name, then filename)
+  uint16_t status = 0;
+  uint32_t head_a = 0;
+  uint32_t head_b = 0;
 
   // False when there is none of that (lower-case) name.
   [[nodiscard]] bool header(const std::string& name, std::string& value) const {
@@ -39,16 +44,21 @@ inline SeenEvent see_event(const Event& event) {
   SeenEvent seen;
   seen.kind = static_cast<EventKind>(event.kind);
   seen.exchange = event.exchange;
-  if (seen.kind != EventKind::Request) return seen;
   seen.http10 = (event.flags & kEventHttp10) != 0;
   seen.is_head = (event.flags & kEventHead) != 0;
+  seen.body_follows = (event.flags & kEventBodyFollows) != 0;
+  seen.has_filename = (event.flags & kEventHasFilename) != 0;
+  seen.status = event.status;
+  seen.head_a = event.head_a;
+  seen.head_b = event.head_b;
   const char* at = reinterpret_cast<const char*>(&event) + sizeof(Event) + event.param_count * 4u;
   seen.method.assign(at, event.method_length);
   at += event.method_length;
   seen.target.assign(at, event.target_length);
   at += event.target_length + event.peer_length;
   seen.headers.assign(at, event.header_length);
-  at += event.header_length + event.head_b;  // trailer fields
+  at += event.header_length;
+  if (seen.kind == EventKind::Request) at += event.head_b;  // trailer fields
   if ((event.flags & kEventBodyIsBlob) == 0) {
     seen.body.assign(at, event.body_length);
     return seen;
@@ -64,6 +74,7 @@ struct CommandText {
   uint16_t flags = 0;
   Bytes header_lines = {};
   Bytes body = {};
+  uint32_t amount = 0;
 };
 
 constexpr size_t kBlobFrom =
@@ -83,6 +94,7 @@ inline void write_command(ExchangeId exchange, const CommandText& text, char* ou
   command->flags = text.flags;
   command->exchange = exchange;
   command->status = text.status;
+  command->amount = text.amount;
   command->header_length = static_cast<uint32_t>(text.header_lines.size());
   command->body_length = static_cast<uint32_t>(text.body.size());
   char* at = out + sizeof(Command);
@@ -91,8 +103,11 @@ inline void write_command(ExchangeId exchange, const CommandText& text, char* ou
   }
   at += text.header_lines.size();
   if (text.body.size() >= kBlobFrom) {
+    const bool has_spare = text.kind == CommandKind::Write;
+    Blob blob = Blob::uninitialized(text.body.size() + (has_spare ? kBlobFront + kBlobBack : 0));
+    std::memcpy(blob.data() + (has_spare ? kBlobFront : 0), text.body.data(), text.body.size());
     command->flags |= kCommandBodyIsBlob;
-    command->blob = reinterpret_cast<uint64_t>(Blob::copy(text.body).release());
+    command->blob = reinterpret_cast<uint64_t>(blob.release());
   } else if (!text.body.empty()) {
     std::memcpy(at, text.body.data(), text.body.size());
   }

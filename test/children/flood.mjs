@@ -1,6 +1,7 @@
 // Clients that read slowly, in a process of their own:
 // node flood.mjs PORT COUNT TARGET BYTES MS: COUNT connections ask for TARGET and take BYTES every
-// MS milliseconds each. Says "asked", then each time how much has come, and "closed" when one is lost.
+// MS milliseconds each. Says "asked", then every MS how much has come, and "closed" when one is
+// lost.
 import { once } from "node:events";
 import { connect } from "node:net";
 

@@ -1,7 +1,7 @@
 // Runs a group of tests on the inline host, on one native loop and on two, and sees to it that
 // every server leaves nothing behind: its gauges are zero at its release, and so is the census.
 import { afterEach, beforeAll, describe, expect } from "vitest";
-import { serve, type ServeOptions, type Server } from "../../src/index.ts";
+import { type ServeOptions, type Server, serve } from "../../src/index.ts";
 import { binding } from "../../src/native/binding.ts";
 import { expectReleased, watchReleases } from "./releases.ts";
 import { closeWires } from "./wire.ts";

@@ -1,6 +1,6 @@
 // A socket client that writes exact bytes with exact cuts, and reads exact bytes. Knows no HTTP but
 // the form of a Date field, which it masks.
-import { type Socket, connect } from "node:net";
+import { connect, type Socket } from "node:net";
 
 const DATE = /^Date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\r\n/gm;
 

@@ -1,10 +1,11 @@
 // The standard style over a fake binding: lazy Request, Context, and how Responses are sent.
-import { beforeEach, expect, it } from "vitest";
+
 import { Response as OtherResponse } from "undici";
-import { serve, type Context, type FetchHandler } from "../../src/index.ts";
+import { beforeEach, expect, it } from "vitest";
+import { type Context, type FetchHandler, serve } from "../../src/index.ts";
 import { setBinding } from "../../src/native/binding.ts";
 import { COMMAND_FLAG, EVENT } from "../../src/native/tables.ts";
-import { FakeBinding, type FakeAnswer, type FakeRequest } from "./fake.ts";
+import { type FakeAnswer, FakeBinding, type FakeRequest } from "./fake.ts";
 
 let fake: FakeBinding;
 let handler: FetchHandler;

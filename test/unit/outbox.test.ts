@@ -1,6 +1,6 @@
 // Which answers of a batch cross into native code together, over a fake binding.
 import { beforeEach, expect, it } from "vitest";
-import { raw, type Req, type Res, type Server, serve } from "../../src/index.ts";
+import { type Req, type Res, raw, type Server, serve } from "../../src/index.ts";
 import { setBinding } from "../../src/native/binding.ts";
 import { COMMAND } from "../../src/native/tables.ts";
 import { FakeBinding, type FakeRequest } from "./fake.ts";

@@ -1,6 +1,6 @@
 // What a raw handler reads from its request, over a fake binding.
 import { beforeEach, expect, it } from "vitest";
-import { raw, serve, type Req } from "../../src/index.ts";
+import { type Req, raw, serve } from "../../src/index.ts";
 import { setBinding } from "../../src/native/binding.ts";
 import { EVENT, EVENT_FLAG } from "../../src/native/tables.ts";
 import { FakeBinding, type FakeRequest } from "./fake.ts";

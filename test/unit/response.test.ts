@@ -1,10 +1,10 @@
 // What a raw handler sends, over a fake binding.
 import { beforeEach, expect, it } from "vitest";
-import { raw, serve, type RawHandler, type Res } from "../../src/index.ts";
+import { type RawHandler, type Res, raw, serve } from "../../src/index.ts";
 import { setBinding } from "../../src/native/binding.ts";
 import { COMMAND_FLAG, EVENT, EVENT_FLAG } from "../../src/native/tables.ts";
 import type { NativeRes } from "../../src/response.ts";
-import { FakeBinding, type FakeAnswer, type FakeRequest } from "./fake.ts";
+import { type FakeAnswer, FakeBinding, type FakeRequest } from "./fake.ts";
 
 let fake: FakeBinding;
 let handler: RawHandler;

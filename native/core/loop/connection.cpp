@@ -189,7 +189,12 @@ void Connection::write_blob(Blob blob, size_t from) {
   if (state_ == State::Closed || blob.size() <= from) return;
   size_t size = blob.size() - from;
   queued_bytes_ += size;
-  queue_.push_back({blob.release() + from, size, Keep::Blob, -1, from});
+  Segment segment;
+  segment.data = blob.release() + from;
+  segment.size = size;
+  segment.keep = Keep::Blob;
+  segment.offset = from;
+  queue_.push_back(segment);
   mark_dirty();
 }
 
@@ -203,7 +208,18 @@ void Connection::write_static(Bytes bytes) {
 
 void Connection::write_file(Fd file, uint64_t offset, uint64_t size) {
   if (state_ == State::Closed || size == 0) return;
-  queue_.push_back({nullptr, static_cast<size_t>(size), Keep::File, file.release(), offset});
+  write_file_part(file.release(), offset, size);
+  queue_.back().owns_file = true;
+}
+
+void Connection::write_file_part(int file, uint64_t offset, uint64_t size) {
+  if (state_ == State::Closed || size == 0) return;
+  Segment segment;
+  segment.size = static_cast<size_t>(size);
+  segment.keep = Keep::File;
+  segment.file = file;
+  segment.offset = offset;
+  queue_.push_back(segment);
   files_queued_++;
   loop_.stats().files.increment();
   mark_dirty();
@@ -297,6 +313,12 @@ void Connection::on_sent() {
 }
 
 void Connection::on_progress() {
+  unacknowledged_ = loop_.poller().unacknowledged(id_);
+  await_progress();
+}
+
+// The peer owes taking some of what was sent.
+void Connection::await_progress() {
   int64_t timeout = limits().write_timeout;
   own_deadline_ = timeout == 0 ? kNever : now() + timeout;
   update_deadline();
@@ -322,7 +344,7 @@ void Connection::drop_segments(size_t count) {
   for (size_t i = 0; i < count; i++) {
     Segment& segment = queue_[i];
     if (segment.keep == Keep::File) {
-      Fd closed(segment.file);
+      Fd closed(segment.owns_file ? segment.file : -1);
       warm_until_ = 0;
       files_queued_--;
       loop_.stats().files.decrement();
@@ -437,6 +459,13 @@ void Connection::on_deadline() {
   if (state_ == State::Closed) return;
   if (own_deadline_ != kNever && own_deadline_ <= now()) {
     if (state_ == State::Lingering) return close_now(false);
+    // The kernel reports room for more only when much of its buffer is free; a slow peer takes less
+    // meanwhile.
+    int64_t left = loop_.poller().unacknowledged(id_);
+    if (left >= 0 && left < unacknowledged_) {
+      unacknowledged_ = left;
+      return await_progress();
+    }
     loop_.stats().write_timeouts.increment();
     return abort(CloseCause::TimedOut);
   }

@@ -54,6 +54,7 @@ class Connection final : public Sink {
   void write_blob(Blob blob, size_t from = 0) override;
   void write_static(Bytes bytes) override;
   void write_file(Fd file, uint64_t offset, uint64_t size) override;
+  void write_file_part(int file, uint64_t offset, uint64_t size) override;
   [[nodiscard]] size_t files_queued() const override { return files_queued_; }
   [[nodiscard]] size_t buffered() const override { return queued_bytes_; }
   [[nodiscard]] uint64_t new_ticket() override;
@@ -94,8 +95,9 @@ class Connection final : public Sink {
     char* data = nullptr;  // none of a file
     size_t size = 0;
     Keep keep = Keep::Block;
-    int file = -1;        // ours to close
-    uint64_t offset = 0;  // in the file; of a blob: where `data` lies in it
+    int file = -1;
+    bool owns_file = false;  // the last segment of a file closes it
+    uint64_t offset = 0;     // in the file; of a blob: where `data` lies in it
   };
 
   void offer(MutableBytes bytes);
@@ -115,6 +117,7 @@ class Connection final : public Sink {
   void linger();
   void close_now(bool reset);
   void update_deadline();
+  void await_progress();
 
   Loop& loop_;
   const ConnectionId id_;
@@ -122,8 +125,9 @@ class Connection final : public Sink {
   std::vector<Segment> queue_;
   size_t queued_bytes_ = 0;  // in memory: those of files are not counted
   uint32_t files_queued_ = 0;
-  uint64_t warming_ = 0;     // the ticket of a window that is being read into the page cache
-  uint64_t warm_until_ = 0;  // of the file at the front: what has been, is not asked about again
+  int64_t unacknowledged_ = 0;  // by the peer, when the write deadline was set
+  uint64_t warming_ = 0;        // the ticket of a window that is being read into the page cache
+  uint64_t warm_until_ = 0;     // of the file at the front: what has been, is not asked about again
   size_t sending_segments_ = 0;    // of a pending send; their bytes must stay
   size_t sending_file_bytes_ = 0;  // of a pending send of a file, which is the first segment
   Blob unread_;

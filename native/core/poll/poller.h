@@ -89,6 +89,8 @@ class Poller {
   // bytes is a failure. Doesn't return before the socket is full: bound `count` where others wait.
   [[nodiscard]] virtual SendResult send_file(ConnectionId id, int file, uint64_t offset,
                                              size_t count) = 0;
+  // Bytes sent that the peer has not acknowledged; -1 when the system cannot tell.
+  [[nodiscard]] virtual int64_t unacknowledged(ConnectionId id) = 0;
   virtual void shutdown_sending(ConnectionId id) = 0;   // half-close after the last send is done
   virtual void close(ConnectionId id, bool reset) = 0;  // reset: RST instead of FIN
 

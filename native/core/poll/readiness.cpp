@@ -90,6 +90,7 @@ class Readiness final : public Poller {
   void resume_receiving(ConnectionId id) override;
   SendResult send(ConnectionId id, std::span<const Bytes> parts) override;
   SendResult send_file(ConnectionId id, int file, uint64_t offset, size_t count) override;
+  [[nodiscard]] int64_t unacknowledged(ConnectionId id) override;
   void shutdown_sending(ConnectionId id) override;
   void close(ConnectionId id, bool reset) override;
 
@@ -327,6 +328,11 @@ SendResult Readiness::send_file(ConnectionId id, int file, uint64_t offset, size
   if (error == 0) return SendResult::Done;
   connection->failed = true;
   return SendResult::Failed;
+}
+
+int64_t Readiness::unacknowledged(ConnectionId id) {
+  Connection* connection = find(id);
+  return connection == nullptr ? -1 : unacknowledged_bytes(connection->fd);
 }
 
 void Readiness::shutdown_sending(ConnectionId id) {

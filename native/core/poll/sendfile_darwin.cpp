@@ -20,4 +20,10 @@ ssize_t send_file_bytes(int fd, int file, uint64_t offset, size_t count) {
   }
 }
 
+int64_t unacknowledged_bytes(int fd) {
+  int bytes = 0;
+  socklen_t length = sizeof(bytes);
+  return ::getsockopt(fd, SOL_SOCKET, SO_NWRITE, &bytes, &length) == 0 ? bytes : -1;
+}
+
 }  // namespace millrace

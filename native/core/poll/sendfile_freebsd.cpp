@@ -1,4 +1,6 @@
 // FreeBSD: sendfile() says through an argument of its own how much went.
+#include <sys/filio.h>
+#include <sys/ioctl.h>
 #include <sys/types.h>
 
 #include <cerrno>
@@ -19,6 +21,11 @@ ssize_t send_file_bytes(int fd, int file, uint64_t offset, size_t count) {
     }
     if (errno != EINTR) return -1;
   }
+}
+
+int64_t unacknowledged_bytes(int fd) {
+  int bytes = 0;
+  return ::ioctl(fd, FIONWRITE, &bytes) == 0 ? bytes : -1;
 }
 
 }  // namespace millrace

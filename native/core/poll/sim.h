@@ -104,6 +104,7 @@ class Sim final : public Poller {
   void resume_receiving(ConnectionId id) override;
   SendResult send(ConnectionId id, std::span<const Bytes> parts) override;
   SendResult send_file(ConnectionId id, int file, uint64_t offset, size_t count) override;
+  [[nodiscard]] int64_t unacknowledged(ConnectionId) override { return -1; }
   void shutdown_sending(ConnectionId id) override;
   void close(ConnectionId id, bool reset) override;
 

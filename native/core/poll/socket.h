@@ -30,6 +30,9 @@ namespace millrace {
 [[nodiscard]] ssize_t send_file_bytes(int fd, int file, uint64_t offset, size_t count);
 [[nodiscard]] bool is_file_refused(int error);
 
+// Bytes that were sent and not acknowledged, -1 when the kernel does not say. In the same files.
+[[nodiscard]] int64_t unacknowledged_bytes(int fd);
+
 // For TCP; a socket of another kind is left as it is.
 void set_no_delay(int fd);
 // An IPv4 address mapped into IPv6 is shown as IPv4.

@@ -1,6 +1,8 @@
 // Linux: one system call where others need several.
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 
 #include <cerrno>
@@ -68,6 +70,11 @@ ssize_t send_file_bytes(int fd, int file, uint64_t offset, size_t count) {
   }
   errno = error;
   return sent;
+}
+
+int64_t unacknowledged_bytes(int fd) {
+  int bytes = 0;
+  return ::ioctl(fd, SIOCOUTQ, &bytes) == 0 ? bytes : -1;
 }
 
 }  // namespace millrace

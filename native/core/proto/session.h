@@ -12,7 +12,6 @@
 #include "core/base/clock.h"
 #include "core/base/fd.h"
 #include "core/disk/file_writer.h"
-#include "core/base/fd.h"
 #include "core/model/address.h"
 #include "core/model/command.h"
 #include "core/model/error.h"
@@ -62,6 +61,8 @@ class Sink {
   // So many bytes of a regular file, from `offset` on; closes it. One that ends too early breaks
   // the connection.
   virtual void write_file(Fd file, uint64_t offset, uint64_t size) = 0;
+  // The same of a file that a later write_file() hands over.
+  virtual void write_file_part(int file, uint64_t offset, uint64_t size) = 0;
   // Bytes not yet with the kernel that hold memory, so without those of files.
   [[nodiscard]] virtual size_t buffered() const = 0;
   // Files that have not left to their ends: each holds a descriptor, and maybe the whole send

@@ -120,7 +120,7 @@ void Server::stop() {
   threads_.clear();
   shares_.clear();
   RoleScope role(loop_thread);  // nobody else plays it any more
-  disk_.stop();  // what it brings back is for loops that are still there
+  disk_.stop();                 // what it brings back is for loops that are still there
   for (auto& loop : loops_) loop->cut();
 }
 

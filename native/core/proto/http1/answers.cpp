@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "core/proto/http1/encoder.h"
 
@@ -197,19 +198,23 @@ void Answers::encode_informational(Answer& answer, uint16_t status, Bytes header
 }
 
 void Answers::hold(Answer& answer, Bytes head, Bytes body) {
-  size_t before = answer.bytes.size();
-  answer.bytes.grow(before + head.size() + body.size());
-  std::memcpy(answer.bytes.data() + before, head.data(), head.size());
-  if (!body.empty())
-    std::memcpy(answer.bytes.data() + before + head.size(), body.data(), body.size());
+  size_t size = answer.held + head.size() + body.size();
+  // In steps: a body may come in very many pieces. Exactly, when it comes as one.
+  if (size > answer.bytes.size())
+    answer.bytes.grow(answer.held == 0 ? size : std::max(size, answer.held * 2));
+  for (Bytes each : {head, body}) {
+    if (!each.empty()) std::memcpy(answer.bytes.data() + answer.held, each.data(), each.size());
+    answer.held += each.size();
+  }
   held_bytes_ += head.size() + body.size();
 }
 
 bool Answers::advance(Sink& sink, bool& closed, CloseCause& cause) {
   if (is_empty()) return false;
   Answer& answer = front();
-  if (!answer.bytes.empty()) {
-    held_bytes_ -= answer.bytes.size();
+  if (answer.held > 0) {
+    held_bytes_ -= answer.held;
+    answer.bytes.shrink(std::exchange(answer.held, 0));
     sink.write_blob(std::move(answer.bytes));
   }
   if (!answer.done) return false;

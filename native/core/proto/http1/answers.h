@@ -26,7 +26,7 @@ enum class Framing : uint8_t {
 struct Answer {
   std::unique_ptr<FileAnswer> file;  // it is a file; looked for when its turn comes
   ExchangeId id;                     // not valid: answered on the loop
-  Blob bytes;                        // encoded but not its turn yet
+  Blob bytes;                        // encoded but not its turn yet: the first `held` of them
   Bytes route_lines;  // header lines that the route adds to whatever answers; the route table owns
                       // them
   Milliseconds started = 0;
@@ -38,6 +38,7 @@ struct Answer {
   bool done = false;
   bool begun = false;  // its head is written, the body follows piece by piece
   Framing framing = Framing::None;
+  size_t held = 0;
   uint32_t unacknowledged = 0;  // bytes of such pieces that JavaScript counts as not yet sent
   CloseCause cause = CloseCause::CloseCalled;
 };

@@ -93,7 +93,7 @@ bool BodyStream::feed(Bytes bytes, Sink& sink) {
     }
     default: break;
   }
-  credit_ -= static_cast<int64_t>(bytes.size());
+  credit_ -= static_cast<int64_t>(bytes.size() + kEventCost);
   emit_body(id_, bytes, sink);
   return true;
 }

@@ -14,7 +14,8 @@
 
 namespace millrace::http1 {
 
-// What an event without body bytes takes of the credit; src/multipart.ts counts the same.
+// What an event takes of the credit besides its bytes, so that many small ones are bounded too;
+// src/incoming.ts and src/form.ts count the same.
 constexpr uint32_t kEventCost = 64;
 
 void emit_body(ExchangeId id, Bytes bytes, Sink& sink);

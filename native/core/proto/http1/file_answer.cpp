@@ -224,8 +224,8 @@ FilePlan plan_file(const FileAnswer& answer, const FindFileWork& found, UnixSeco
   if (!has_line(answer.lines, "etag")) {
     files::append_validator_lines(tag, file.mtime_ns, now, plan.lines);
   }
-  if (answer.precompressed && !has_line(answer.lines, "vary"))
-    plan.lines += "Vary: Accept-Encoding\r\n";
+  // Several lines of one name add up (RFC 9110 5.3).
+  if (answer.precompressed) plan.lines += "Vary: Accept-Encoding\r\n";
   if (decision.verdict == files::Verdict::NotModified) {
     plan.has_length = false;
     return plan;
@@ -236,6 +236,11 @@ FilePlan plan_file(const FileAnswer& answer, const FindFileWork& found, UnixSeco
   }
   std::string type =
       answer.type.empty() ? std::string(files::content_type_of(found.name)) : answer.type;
+  // RFC 9110 15.3.5, 15.3.6, 15.4.5: these have no content.
+  if (plan.status == 204 || plan.status == 205 || plan.status == 304) {
+    plan.has_length = false;
+    return plan;
+  }
   plan.sends_file = true;
   plan.ranges = decision.ranges;
   plan.length = plan.size = file.size;

@@ -43,8 +43,6 @@ void PartsReader::save_part(std::unique_ptr<Saving> saving) {
 void PartsReader::advance(int64_t& credit, Sink& sink) {
   // A disk that fails is not told of by the peer's next bytes only.
   if (saving_ != nullptr && saving_->is_done()) static_cast<void>(settle_file(sink));
-  // A file that has failed is told of also when no more of its part has come.
-  if (saving_ != nullptr && saving_->is_done() && !settle_file(sink)) return;
   while (error_ == ErrorCode::None && !is_gated_ && !is_waiting_for_bytes_) {
     if (saving_ != nullptr && !settle_file(sink)) return;
     // Content that JavaScript does not get needs no credit.
@@ -83,7 +81,7 @@ bool PartsReader::decode_one(int64_t& credit, Sink& sink) {
   }
   if (target_ == Target::File) saving_->append(step.content);
   if (target_ == Target::Events) {
-    credit -= static_cast<int64_t>(step.content.size());
+    credit -= static_cast<int64_t>(step.content.size() + kEventCost);
     emit_body(id_, step.content, sink);
   }
   return true;

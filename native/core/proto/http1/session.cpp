@@ -12,6 +12,8 @@
 namespace millrace::http1 {
 namespace {
 
+// What an answer is taken for on a connection that has not been answered yet.
+constexpr size_t kUnknownAnswerBytes = 256 * 1024;
 constexpr Milliseconds kRateGrace = 1000;  // no pace is judged sooner
 
 HeadLimits head_limits(const Limits& limits) {
@@ -57,7 +59,10 @@ bool Http1Session::step(MutableBytes unread, size_t& consumed, Sink& sink) {
 bool Http1Session::has_room(Sink& sink) const {
   const Limits& limits = sink.limits();
   // What is being answered will want room too: as much as the answers before it did.
-  size_t promised = answers_.unanswered() * answer_bytes_;
+  size_t unknown =
+      std::min(kUnknownAnswerBytes, static_cast<size_t>(limits.buffered_bytes_max) / 3);
+  size_t each = knows_answers_ ? answer_bytes_ : unknown;
+  size_t promised = answers_.unanswered() * each;
   return answers_.size() < static_cast<size_t>(limits.pipeline_max) && sink.files_queued() < 2 &&
          sink.buffered() + answers_.held_bytes() + promised <
              static_cast<size_t>(limits.buffered_bytes_max);
@@ -207,7 +212,7 @@ void Http1Session::answer_natively(const Route& route, Answer&& answer, Sink& si
     default: break;
   }
   Answer& pushed = answers_.push(std::move(answer));
-  if (pushed.file != nullptr) return look_for_file(sink);
+  if (pushed.file != nullptr) return advance(sink);
   bool close = pushed.close || (sink.draining() && answers_.size() == 1);
   answers_.encode(pushed, std::move(response), close, sink);
   if (close) last_request_ = true;
@@ -236,7 +241,7 @@ void Http1Session::command(const Command& command, Sink& sink) {
       answer->file->status = command.status;
       answer->file->flags = command.flags;
       answer->file->lines = response.header_lines;
-      look_for_file(sink);
+      advance(sink);
       break;
     case CommandKind::Informational:
       return answers_.encode_informational(*answer, command.status, response.header_lines, sink);
@@ -266,6 +271,7 @@ void Http1Session::over(Answer& answer, Sink& sink) {
 
 // Half of what may be buffered at most, so that two requests can always be answered at a time.
 void Http1Session::expect_more_of(size_t answer_size, Sink& sink) {
+  knows_answers_ = true;
   auto most = static_cast<size_t>(sink.limits().buffered_bytes_max) / 2;
   answer_bytes_ = std::max(std::min(answer_size, most), answer_bytes_ - answer_bytes_ / 16);
 }
@@ -282,11 +288,12 @@ void Http1Session::advance(Sink& sink) {
   bool closed = false;
   CloseCause cause = CloseCause::CloseCalled;
   bool moved = false;
-  while (answers_.advance(sink, closed, cause)) {
-    moved = true;
-    if (closed) return end(cause, sink);
-  }
-  look_for_file(sink);
+  do {
+    while (answers_.advance(sink, closed, cause)) {
+      moved = true;
+      if (closed) return end(cause, sink);
+    }
+  } while (look_for_file(sink));
   if (!moved) {
     // An answer ahead of its turn: what was promised to it may have been more than it needs.
     if (held_back_ && has_room(sink)) sink.resume();
@@ -353,6 +360,7 @@ void Http1Session::peer_closed(Sink& sink) {
 }
 
 void Http1Session::flushed(Sink& sink) {
+  if (!answers_.is_empty() && answers_.front().file != nullptr) advance(sink);
   if (!answers_.is_empty() && answers_.front().unacknowledged > 0) {
     Answer& answer = answers_.front();
     uint32_t bytes = std::exchange(answer.unacknowledged, 0);
@@ -401,7 +409,8 @@ Http1Session::Due Http1Session::next_due(const Limits& limits) {
   }
   bool has_begun = !answers_.is_empty() && answers_.front().begun;
   // Not while a handler waits for the peer too, nor once it has begun to answer.
-  bool is_fed = !answers_.is_empty() && is_streaming(answers_.front().id);
+  bool is_fed =
+      !answers_.is_empty() && is_streaming(answers_.front().id) && reading_->held_since == kNever;
   bool is_sought = !answers_.is_empty() && answers_.front().file != nullptr;  // by the disk
   if (!answers_.is_empty() && !answers_.front().done && !has_begun && !is_fed && !is_sought) {
     sooner(Owed::Handler, answers_.front().started, limits.handler_timeout);

@@ -87,7 +87,7 @@ class Http1Session final : public Session {
   void body_command(const Command& command, Bytes content, Sink& sink);
   bool settle_continue(Answer& answer, Sink& sink);
   bool advance_stream(Sink& sink);
-  void look_for_file(Sink& sink);
+  bool look_for_file(Sink& sink);
   void file_found(Answer& answer, FindFileWork& found, Sink& sink);
   void send_plan(FilePlan& plan, Fd file, Blob content, Sink& sink);
   void over(Answer& answer, Sink& sink);
@@ -122,7 +122,8 @@ class Http1Session final : public Session {
   uint32_t offered_ = 0;       // bytes of an incomplete head seen so far
   uint32_t requests_ = 0;
   Milliseconds waiting_since_ = 0;  // for the first byte of a head; then: since that byte
-  size_t answer_bytes_ = 0;         // of an answer lately, rather too many
+  bool knows_answers_ = false;
+  size_t answer_bytes_ = 0;  // of an answer lately, rather too many
   Answers answers_;
   std::unique_ptr<Reading> reading_;
 };

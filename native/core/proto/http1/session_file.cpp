@@ -6,17 +6,31 @@
 #include "core/proto/http1/session.h"
 
 namespace millrace::http1 {
+namespace {
 
-// Only the answer whose turn it is: descriptors are held for what is about to be sent.
-void Http1Session::look_for_file(Sink& sink) {
-  if (answers_.is_empty()) return;
+// Bytes of earlier answers that may still wait when a file is looked for.
+constexpr size_t kBeforeFileMax = 64 * 1024;
+
+}  // namespace
+
+// Only the answer whose turn it is, and only when what was written before has left, or most of it:
+// descriptors and contents are held for what is about to be sent. True when it was answered at
+// once.
+bool Http1Session::look_for_file(Sink& sink) {
+  if (answers_.is_empty()) return false;
   FileAnswer* file = answers_.front().file.get();
-  if (file == nullptr || file->ticket != 0) return;
+  if (file == nullptr || file->ticket != 0) return false;
+  if (sink.files_queued() > 0 || sink.buffered() > kBeforeFileMax)
+    return false;  // flushed() is due
   file->ticket = sink.new_ticket();
   auto work = std::make_unique<FindFileWork>(std::move(file->find));
-  if (file->refusal != 0) return file_found(answers_.front(), *work, sink);
+  if (file->refusal != 0) {
+    file_found(answers_.front(), *work, sink);
+    return true;
+  }
   work->ticket = file->ticket;
   sink.submit(std::move(work));
+  return false;
 }
 
 bool Http1Session::disk_done(std::unique_ptr<DiskWork>& work, Sink& sink) {
@@ -24,6 +38,7 @@ bool Http1Session::disk_done(std::unique_ptr<DiskWork>& work, Sink& sink) {
       answers_.front().file->ticket == work->ticket) {
     // Only such work has such a ticket.
     file_found(answers_.front(), static_cast<FindFileWork&>(*work), sink);
+    advance(sink);
     arm(sink);
     return false;  // what is left of it is closed where that may take its time
   }
@@ -44,16 +59,18 @@ void Http1Session::file_found(Answer& answer, FindFileWork& found, Sink& sink) {
   Response response;
   response.status = plan.status;
   response.flags = file->flags;
+  plan.lines.append(answer.route_lines);
   response.header_lines = plan.lines;
   bool close = answer.close || (file->flags & kCommandClose) != 0 || is_last(answer, sink) ||
                (sink.draining() && answers_.is_back(answer)) ||
                (is_streaming(answer.id) && cannot_leave(sink));
   if (close) last_request_ = true;
+  expect_more_of(plan.lines.size() + plan.text.size() + found.opened.content.size(), sink);
   if (answer.id.is_valid()) sink.close_exchange(answer.id, true);
   answers_.encode_head(answer, response, plan.has_length ? &plan.length : nullptr, close, sink);
   if (!answer.is_head)
     send_plan(plan, std::move(found.opened.file), std::move(found.opened.content), sink);
-  over(answer, sink);
+  if (is_streaming(answer.id)) leave_body(sink);
 }
 
 void Http1Session::send_plan(FilePlan& plan, Fd file, Blob content, Sink& sink) {
@@ -64,9 +81,8 @@ void Http1Session::send_plan(FilePlan& plan, Fd file, Blob content, Sink& sink) 
       Bytes bytes = content.bytes();
       return sink.write(bytes.substr(static_cast<size_t>(offset), static_cast<size_t>(size)));
     }
-    Fd own = is_last_range ? std::move(file) : file.duplicate();
-    if (!own.is_open()) return sink.abort(CloseCause::ConnectionLost);  // the head is out already
-    sink.write_file(std::move(own), offset, size);
+    if (!is_last_range) return sink.write_file_part(file.get(), offset, size);
+    sink.write_file(std::move(file), offset, size);
   };
   if (plan.ranges.count <= 1) {
     return send(plan.ranges.count == 0 ? 0 : plan.ranges.ranges[0].first, plan.length, true);

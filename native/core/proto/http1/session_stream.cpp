@@ -2,12 +2,17 @@
 // that is written piece by piece. The framing of bodies is in session_body.cpp.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/model/request_event.h"
 #include "core/proto/http1/session.h"
 
 namespace millrace::http1 {
 namespace {
+
+// What a response that is written piece by piece holds while its peer does not read: JavaScript's
+// high-water mark and a piece.
+constexpr size_t kStreamedBytes = 192 * 1024;
 
 // A part's head has to fit into an event, with its name and filename said twice.
 constexpr uint64_t kPartHeadBytesMax = kInlineBodyMax / 2;
@@ -75,7 +80,11 @@ bool Http1Session::advance_stream(Sink& sink) {
 void Http1Session::held(Sink& sink) {
   held_back_ = true;
   sink.pause();
-  if (reading_->held_since == kNever) reading_->held_since = sink.now();
+  if (reading_->held_since != kNever) return;
+  reading_->held_since = sink.now();
+  // From here on the handler is waited for.
+  Answer* answer = reading_->stream == nullptr ? nullptr : answers_.find(reading_->stream->id());
+  if (answer != nullptr) answer->started = sink.now();
 }
 
 // False when nothing more of this body is read.
@@ -201,7 +210,9 @@ void Http1Session::answer_command(const Command& command, Answer& answer, Respon
       bool sends_all = settle_continue(answer, sink);
       bool close = !sends_all || answer.close || (command.flags & kCommandClose) != 0 ||
                    is_last(answer, sink) || (sink.draining() && answers_.is_back(answer));
+      expect_more_of(kStreamedBytes, sink);
       answers_.begin(answer, std::move(response), close, sink);
+      if (answer.close && answers_.is_back(answer)) last_request_ = true;
       return;
     }
     case CommandKind::Write: {
@@ -210,6 +221,9 @@ void Http1Session::answer_command(const Command& command, Answer& answer, Respon
       answers_.add(answer, response.body, std::move(response.blob), sink);
       if (answer.framing == Framing::None)
         return sink.notify({answer.id, EventKind::Written, 0, size});
+      // More than the count holds: as good as sent.
+      if (size > UINT32_MAX - answer.unacknowledged)
+        sink.notify({answer.id, EventKind::Written, 0, std::exchange(answer.unacknowledged, 0)});
       answer.unacknowledged += size;
       return;
     }
