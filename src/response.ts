@@ -590,7 +590,7 @@ export class NativeRes implements Res, OpenExchange {
 
   #over(state: number): void {
     this.#state = state;
-    this.req.over(state === ABORTED);
+    if (this.req.incoming !== undefined) this.req.over(state === ABORTED);
     if (state === ABORTED) this.#ending?.abort(this.req.abortReason());
     else this.#outgoing?.settle();
     if (this.#isTracked) {

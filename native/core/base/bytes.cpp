@@ -29,14 +29,6 @@ bool is_token(Bytes text) {
   return true;
 }
 
-bool equals_folded(Bytes text, Bytes lower) {
-  if (text.size() != lower.size()) return false;
-  for (size_t i = 0; i < text.size(); i++) {
-    if (ascii_lower(text[i]) != lower[i]) return false;
-  }
-  return true;
-}
-
 bool list_has_token(Bytes list, Bytes lower_token) {
   while (!list.empty()) {
     size_t comma = list.find(',');

@@ -19,7 +19,13 @@ using MutableBytes = std::span<char>;  // writable bytes
   return (c >= 'A' && c <= 'Z') ? static_cast<char>(c + ('a' - 'A')) : c;
 }
 // `lower` must already be lower case.
-[[nodiscard]] bool equals_folded(Bytes text, Bytes lower);
+[[nodiscard]] inline bool equals_folded(Bytes text, Bytes lower) {
+  if (text.size() != lower.size()) return false;
+  for (size_t i = 0; i < text.size(); i++) {
+    if (ascii_lower(text[i]) != lower[i]) return false;
+  }
+  return true;
+}
 // True when the comma-separated list holds the (lower-case) token; RFC 9110 5.6.1.
 [[nodiscard]] bool list_has_token(Bytes list, Bytes lower_token);
 // Removes optional white space (SP, HTAB) at both ends; RFC 9110 5.6.3.

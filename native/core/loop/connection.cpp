@@ -285,14 +285,15 @@ SendResult Connection::send_file_part(size_t bytes) {
 bool Connection::file_ready(const Segment& file) {
   if (warming_ != 0) return false;
   size_t window = std::min(file.size, kFilePieceMax);
-  if (file.offset < warm_until_ || is_warm(file.file, file.offset, window)) return true;
+  if (file.offset < warm_until_) return true;
+  warm_until_ = file.offset + window;
+  if (is_warm(file.file, file.offset, window)) return true;
   Fd own = Fd(file.file);
   Fd copy = own.duplicate();
   static_cast<void>(own.release());
   if (!copy.is_open()) return true;  // short of descriptors: the loop waits for the disk itself
   auto work = std::make_unique<WarmFileWork>(std::move(copy), file.offset, window);
   work->ticket = warming_ = new_ticket();
-  warm_until_ = file.offset + window;
   submit(std::move(work));
   return false;
 }
