@@ -7,20 +7,17 @@ import {
   type CompressOptions,
   type Encoding,
   type MillraceError,
-  type RawHandler,
-  type Res,
   raw,
   type ServeOptions,
-  type Server,
   serve,
 } from "../src/index.ts";
 import { outputOf } from "./support/child.ts";
 import { chunkedResponse } from "./support/dechunk.ts";
 import { onEachHost } from "./support/hosts.ts";
 import { programNamed } from "./support/programs.ts";
-import { type Wire, wire } from "./support/wire.ts";
+import { wire } from "./support/wire.ts";
 
-import { BR, GZIP, gunzipped, latin1, TEXT, unbrotlied } from "./support/zips.ts";
+import { askWith, BR, GZIP, gunzipped, latin1, plain, TEXT, unbrotlied } from "./support/zips.ts";
 
 const codeOf = (error: unknown): string => (error as MillraceError).code;
 const curl = programNamed("curl");
@@ -112,20 +109,7 @@ it.each(NO_OPTIONS)("refuses compress: %j", async (compress, message) => {
 });
 
 onEachHost(({ start }) => {
-  const now = raw((_req, res) => void res.end("now"));
-
-  const ask = async (
-    handler: RawHandler,
-    lines = GZIP,
-    compress: boolean | CompressOptions = true,
-  ): Promise<{ server: Server; client: Wire }> => {
-    const server = await start({ compress, handler, routes: { "/now": now } });
-    const client = await wire(server);
-    client.get("/", lines);
-    return { server, client };
-  };
-
-  const plain = (res: Res): Res => res.header("Content-Type", "text/plain");
+  const ask = askWith(start);
 
   // ── whole bodies ──
 

@@ -4,14 +4,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { promisify } from "node:util";
 import zlib from "node:zlib";
 import { afterEach, expect, it, vi } from "vitest";
-import {
-  type CompressOptions,
-  type MillraceError,
-  type RawHandler,
-  type Res,
-  raw,
-  type Server,
-} from "../src/index.ts";
+import type { MillraceError, RawHandler } from "../src/index.ts";
 import type { Binding } from "../src/native/binding.ts";
 import { Outgoing } from "../src/outgoing.ts";
 import { ZippedOutgoing } from "../src/zipped.ts";
@@ -20,7 +13,17 @@ import { onEachHost } from "./support/hosts.ts";
 import { gate, until } from "./support/until.ts";
 import { type Wire, wire } from "./support/wire.ts";
 
-import { BR, early, GZIP, gunzipped, latin1, unbrotlied, watchZips } from "./support/zips.ts";
+import {
+  askWith,
+  BR,
+  early,
+  GZIP,
+  gunzipped,
+  latin1,
+  plain,
+  unbrotlied,
+  watchZips,
+} from "./support/zips.ts";
 
 const codeOf = (error: unknown): string => (error as MillraceError).code;
 const KIB = 1024;
@@ -61,20 +64,7 @@ it("hands on no more than there is room for behind it, and the rest when there i
 });
 
 onEachHost(({ start }) => {
-  const now = raw((_req, res) => void res.end("now"));
-
-  const ask = async (
-    handler: RawHandler,
-    lines = GZIP,
-    compress: boolean | CompressOptions = true,
-  ): Promise<{ server: Server; client: Wire }> => {
-    const server = await start({ compress, handler, routes: { "/now": now } });
-    const client = await wire(server);
-    client.get("/", lines);
-    return { server, client };
-  };
-
-  const plain = (res: Res): Res => res.header("Content-Type", "text/plain");
+  const ask = askWith(start);
 
   // ── streams ──
 

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type Child, node, outputOf } from "./support/child.ts";
+import { chunkedResponse, dechunked } from "./support/dechunk.ts";
 import { programNamed } from "./support/programs.ts";
 import { until } from "./support/until.ts";
 import { Wire } from "./support/wire.ts";
@@ -375,6 +376,18 @@ const checks: Readonly<Record<string, Check>> = {
     const old = await ask(`${url}/old`);
     expect([old.status, old.headers.get("location")]).toEqual([302, "/"]);
     expect((await ask(`${url}/old`, { redirect: "follow" })).text).toBe("The new place.");
+  },
+
+  "seeds/streamingdownload.mjs": async ({ url }) => {
+    const client = new Wire({ host: "127.0.0.1", port: Number(new URL(url).port) });
+    const { body, headers } = await chunkedResponse(client.get("/"));
+    expect(headers.get("transfer-encoding")).toBe("chunked");
+    expect(body).toMatch(/^[a-z]{5,5000}$/);
+    client.close();
+    if (curl === undefined) return;
+    // As curl --raw shows them: five chunks, then the last one.
+    const read = dechunked(await outputOf(curl, "-s", "--raw", url));
+    expect([read.chunks.length, read.rest]).toEqual([5, ""]);
   },
 };
 

@@ -285,6 +285,8 @@ onEachHost(({ start }) => {
   });
 
   it("cuts a dripping peer by its own deadline, and not one that waits for us", async () => {
+    let go: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => (go = resolve));
     const server = await start({
       timeouts: { receive: 300, minReceiveRate: 0 },
       routes: {
@@ -294,7 +296,7 @@ onEachHost(({ start }) => {
             let size = 0;
             for await (const chunk of req) {
               size += chunk.length;
-              if (size < 1000) await new Promise((resolve) => setTimeout(resolve, 900));
+              await gate;
             }
             res.end(`${size}`);
           }),
@@ -302,12 +304,14 @@ onEachHost(({ start }) => {
         },
       },
     });
+    // Held back before the other one stalls, and until that one has been cut.
     const slow = await wire(server);
     slow.send(`POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\nx`);
     const stalled = await wire(server);
     stalled.send(`${HEAD}Content-Length: 10\r\n\r\nhello`);
     slow.send("x".repeat(899_999));
     expect((await stalled.response()).status).toBe(408);
+    go();
     expect((await slow.response()).body).toBe("900000");
   });
 

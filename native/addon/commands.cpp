@@ -184,15 +184,22 @@ napi_value respond_many(napi_env env, napi_callback_info info) {
 
 // --- other commands ---
 
-napi_value informational(napi_env env, napi_callback_info info) {
-  Call call(env, info, 4);
+// A command that is a status and header lines.
+napi_value put_head(napi_env env, Call& call, CommandKind kind, uint32_t status_flags,
+                    napi_value headers) {
   if (call.bridge == nullptr) return truth(env, false);
-  Bridge::Room room = begin_with_headers(env, call, call.arguments[3], 0);
+  Bridge::Room room = begin_with_headers(env, call, headers, 0);
   if (room.command == nullptr) return nullptr;
-  room.command->kind = static_cast<uint16_t>(CommandKind::Informational);
-  room.command->status = static_cast<uint16_t>(uint_of(env, call.arguments[2]));
+  room.command->kind = static_cast<uint16_t>(kind);
+  set_status(*room.command, status_flags);
   call.bridge->end_command(room.command);
   return truth(env, true);
+}
+
+napi_value informational(napi_env env, napi_callback_info info) {
+  Call call(env, info, 4);
+  uint32_t status = uint_of(env, call.arguments[2]);
+  return put_head(env, call, CommandKind::Informational, status, call.arguments[3]);
 }
 
 napi_value cut(napi_env env, napi_callback_info info) {
@@ -228,13 +235,8 @@ napi_value send_file(napi_env env, napi_callback_info info) {
 
 napi_value begin(napi_env env, napi_callback_info info) {
   Call call(env, info, 4);
-  if (call.bridge == nullptr) return truth(env, false);
-  Bridge::Room room = begin_with_headers(env, call, call.arguments[3], 0);
-  if (room.command == nullptr) return nullptr;
-  room.command->kind = static_cast<uint16_t>(CommandKind::Begin);
-  set_status(*room.command, uint_of(env, call.arguments[2]));
-  call.bridge->end_command(room.command);
-  return truth(env, true);
+  uint32_t status_flags = uint_of(env, call.arguments[2]);
+  return put_head(env, call, CommandKind::Begin, status_flags, call.arguments[3]);
 }
 
 template <bool (*put_body)(napi_env, napi_value, Command&, char*, Spare)>
@@ -249,12 +251,7 @@ napi_value write(napi_env env, napi_callback_info info) {
 
 napi_value finish(napi_env env, napi_callback_info info) {
   Call call(env, info, 3);
-  if (call.bridge == nullptr) return truth(env, false);
-  Bridge::Room room = begin_with_headers(env, call, call.arguments[2], 0);
-  if (room.command == nullptr) return nullptr;
-  room.command->kind = static_cast<uint16_t>(CommandKind::End);
-  call.bridge->end_command(room.command);
-  return truth(env, true);
+  return put_head(env, call, CommandKind::End, 0, call.arguments[2]);
 }
 
 }  // namespace

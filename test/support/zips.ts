@@ -1,6 +1,15 @@
 // Reads compressed bodies with Node's zlib, and watches the compressors that are made.
 import zlib from "node:zlib";
 import { vi } from "vitest";
+import {
+  type CompressOptions,
+  type RawHandler,
+  type Res,
+  raw,
+  type Server,
+} from "../../src/index.ts";
+import type { Host } from "./hosts.ts";
+import { type Wire, wire } from "./wire.ts";
 
 export const GZIP = "Accept-Encoding: gzip\r\n";
 export const BR = "Accept-Encoding: br\r\n";
@@ -15,6 +24,25 @@ export const early = (body: string): string =>
   body === ""
     ? ""
     : zlib.gunzipSync(latin1(body), { finishFlush: zlib.constants.Z_SYNC_FLUSH }).toString();
+
+const now = raw((_req, res) => void res.end("now"));
+export const plain = (res: Res): Res => res.header("Content-Type", "text/plain");
+
+/** Starts a server with one handler and the option, and asks it once. */
+export function askWith(
+  start: Host["start"],
+): (
+  handler: RawHandler,
+  lines?: string,
+  compress?: boolean | CompressOptions,
+) => Promise<{ server: Server; client: Wire }> {
+  return async (handler, lines = GZIP, compress = true) => {
+    const server = await start({ compress, handler, routes: { "/now": now } });
+    const client = await wire(server);
+    client.get("/", lines);
+    return { server, client };
+  };
+}
 
 /** The zlib streams that are made from now on, in order. */
 export function watchZips(): zlib.Gzip[] {
