@@ -1,6 +1,7 @@
 // parse: nanoseconds per call and bytes per second of what stands between bytes and records:
-// request heads (vector and scalar), chunks, multipart forms, router, the event's text, response
-// heads. One line of JSON; each figure is the median of several repetitions.
+// request heads (vector and scalar), chunks, multipart forms, WebSocket frames and texts, router,
+// the event's text, response heads. One line of JSON; each figure is the median of several
+// repetitions.
 //
 //   parse [--repetitions 9] [--seconds 0.1]        (seconds: of each row)
 #include <cstdint>
@@ -14,12 +15,14 @@
 #include "bench/program.h"
 #include "bench/stopwatch.h"
 #include "core/base/check.h"
+#include "core/base/utf8_check.h"
 #include "core/model/limits.h"
 #include "core/model/request_event.h"
 #include "core/proto/http1/chunked.h"
 #include "core/proto/http1/encoder.h"
 #include "core/proto/http1/head.h"
 #include "core/proto/multipart/decoder.h"
+#include "core/proto/ws/frame.h"
 #include "core/route/router.h"
 
 namespace millrace::bench {
@@ -139,6 +142,33 @@ void measure_multipart(const Stopwatch& watch, Report& report) {
   }
 }
 
+// Payloads change with each call; their length does not.
+void measure_frames(const Stopwatch& watch, Report& report) {
+  for (const FrameInput& input : frame_inputs()) {
+    std::string frames = input.frames;
+    Timing timing = watch.measure([&](uint64_t) {
+      MutableBytes unread(frames);
+      while (!unread.empty()) {
+        ws::FrameHead head;
+        const int size = ws::parse_frame_head(Bytes(unread.data(), unread.size()), head);
+        MR_CHECK(size > 0 && head.length == input.payload);
+        unread = unread.subspan(static_cast<size_t>(size));
+        ws::apply_mask(unread.first(input.payload), head.mask, 0);
+        unread = unread.subspan(input.payload);
+      }
+      keep(frames[0]);
+    });
+    report.add(std::string("ws/") + input.name, frames.size(), timing);
+  }
+  for (const TextInput& input : text_inputs()) {
+    Timing timing = watch.measure([&](uint64_t) {
+      keep(input.text[0]);
+      MR_CHECK(is_utf8(input.text));
+    });
+    report.add(std::string("utf8/") + input.name, input.text.size(), timing);
+  }
+}
+
 void measure_router(const Stopwatch& watch, Report& report) {
   Router router;
   for (const std::string& pattern : route_patterns()) {
@@ -233,6 +263,7 @@ int main(int count, char** words) {
   measure_heads(watch, report);
   measure_chunks(watch, report);
   measure_multipart(watch, report);
+  measure_frames(watch, report);
   measure_router(watch, report);
   measure_event_text(watch, report);
   measure_encoder(watch, report);

@@ -67,6 +67,40 @@ inline std::string chunked_body(size_t chunk, size_t total) {
   return text + "0\r\n";
 }
 
+struct FrameInput {
+  const char* name;
+  size_t payload;      // bytes of each frame
+  std::string frames;  // masked, of text, one behind the other
+};
+
+inline std::vector<FrameInput> frame_inputs() {
+  FrameInput small{"256 frames of 64 B", 64, {}};
+  for (int i = 0; i < 256; i++) small.frames += "\x81\xc0mask" + std::string(64, 'p');
+  return {small,
+          {"frame of 16 KiB", 16384,
+           "\x81\xfe" + std::string("\x40\0mask", 6) + std::string(16384, 'p')}};
+}
+
+struct TextInput {
+  const char* name;
+  std::string text;
+};
+
+inline std::vector<TextInput> text_inputs() {
+  const auto repeated = [](const std::string& piece, size_t size) {
+    std::string text;
+    while (text.size() + piece.size() <= size) text += piece;
+    return text;
+  };
+  const std::string german = "Das M\xc3\xbchlrad dreht sich, bis der Bach im Winter gefriert. ";
+  const std::string mixed = "M\xc3\xbchle \xe6\xb0\xb4\xe8\xbd\xa6 \xf0\x9f\x8c\xbe and grain ";
+  return {{"ASCII 64 B", std::string(64, 't')},
+          {"ASCII 16 KiB", std::string(16384, 't')},
+          {"German 16 KiB", repeated(german, 16384)},
+          {"mixed 16 KiB", repeated(mixed, 16384)},
+          {"Chinese 16 KiB", repeated("\xe6\xb0\xb4\xe8\xbd\xa6", 16384)}};
+}
+
 // 200 patterns: 100 resources, each with a collection and an item.
 inline std::vector<std::string> route_patterns() {
   std::vector<std::string> patterns;
