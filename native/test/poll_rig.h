@@ -1,8 +1,9 @@
 // A poller under test with the far ends of its connections: real sockets for every back end of this
-// platform, and sim. Used by poll_test.cpp.
+// platform, and sim. Used by poll_test.cpp, poll_dial_test.cpp and poll_file_test.cpp.
 #pragma once
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -40,6 +41,11 @@ class PollRig {
   virtual Poller& poller() = 0;
   virtual bool is_sim() const = 0;
   virtual size_t connect() = 0;
+  // The other way round: the poller calls a peer, which is there to be used from answer() on.
+  virtual ConnectionId dial() = 0;
+  virtual size_t answer(ConnectionId id) = 0;
+  virtual Result<ConnectionId> dial_nobody() = 0;  // ECONNREFUSED, at once or later
+  virtual ConnectionId dial_silence() = 0;         // no answer ever
   virtual void write(size_t peer, Bytes bytes) = 0;
   virtual std::string read(size_t peer) = 0;  // what is there now
   virtual PeerEnd end(size_t peer) = 0;       // after everything was read
@@ -137,6 +143,22 @@ class SimPollRig final : public PollRig {
     if (narrow_) sim_.limit_window(peer, 1000);
     return peer;
   }
+  ConnectionId dial() override {
+    sim_.hold_answers(true);
+    return sim_.connect(DialTarget{.address = "192.0.2.9", .port = 80}).value();
+  }
+  size_t answer(ConnectionId id) override {
+    SimPeer peer = sim_.dialed(id);
+    if (narrow_) sim_.limit_window(peer, 1000);
+    sim_.answer(peer);
+    return peer;
+  }
+  Result<ConnectionId> dial_nobody() override {
+    ConnectionId id = dial();
+    sim_.answer(sim_.dialed(id), ECONNREFUSED);
+    return id;
+  }
+  ConnectionId dial_silence() override { return dial(); }
   void write(size_t peer, Bytes bytes) override { sim_.write(number(peer), bytes); }
   std::string read(size_t peer) override { return sim_.read(number(peer)); }
   PeerEnd end(size_t peer) override {
@@ -163,6 +185,7 @@ class SocketPollRig final : public PollRig {
     listener_ = made.value().duplicate();
     port_ = listener_address(listener_).value().port;
     EXPECT(poller_->listen(kListener, made.take()).is_ok());
+    called_ = make_listener({.host = "127.0.0.1"}).take();
   }
   Poller& poller() override { return *poller_; }
   bool is_sim() const override { return false; }
@@ -179,6 +202,34 @@ class SocketPollRig final : public PollRig {
     peers_.push_back(std::move(peer));
     ends_.push_back(PeerEnd::Open);
     return peers_.size() - 1;
+  }
+  ConnectionId dial() override { return poller_->connect(target_of(called_)).value(); }
+  size_t answer(ConnectionId) override {
+    pollfd one = {.fd = called_.get(), .events = POLLIN, .revents = 0};
+    EXPECT(::poll(&one, 1, kTriesMax * 20) == 1);
+    peers_.emplace_back(::accept(called_.get(), nullptr, nullptr));
+    EXPECT(peers_.back().is_open());
+    ends_.push_back(PeerEnd::Open);
+    return peers_.size() - 1;
+  }
+  // The port is bound, so that nobody else, the caller included, comes to have it.
+  Result<ConnectionId> dial_nobody() override {
+    nobody_ = Fd(::socket(AF_INET, SOCK_STREAM, 0));
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const auto* raw = reinterpret_cast<const sockaddr*>(&address);
+    EXPECT(::bind(nobody_.get(), raw, sizeof(address)) == 0);
+    return poller_->connect(target_of(nobody_));
+  }
+  // A full backlog drops who knocks: on Linux, where it is as long as it was said to be.
+  ConnectionId dial_silence() override {
+    silence_ = make_listener({.host = "127.0.0.1", .backlog = 0}).take();
+    ConnectionId first = poller_->connect(target_of(silence_)).value();
+    size_t connected = count(CompletionKind::Connected);
+    EXPECT(until(CompletionKind::Connected, connected + 1));
+    EXPECT(last(CompletionKind::Connected).id == first);
+    return poller_->connect(target_of(silence_)).value();
   }
   void write(size_t peer, Bytes bytes) override {
     ssize_t sent = ::send(peers_[peer].get(), bytes.data(), bytes.size(), 0);
@@ -217,8 +268,15 @@ class SocketPollRig final : public PollRig {
   uint16_t port() const { return port_; }
 
  private:
+  static DialTarget target_of(const Fd& socket) {
+    return {.address = "127.0.0.1", .port = listener_address(socket).value().port};
+  }
+
   std::unique_ptr<Poller> poller_;
   Fd listener_;
+  Fd called_;
+  Fd nobody_;
+  Fd silence_;
   uint16_t port_ = 0;
   std::vector<Fd> peers_;
   std::vector<PeerEnd> ends_;

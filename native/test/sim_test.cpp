@@ -2,6 +2,9 @@
 // contract itself is tested in poll_test.cpp.
 #include "core/poll/sim.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <string>
 
@@ -125,6 +128,71 @@ TEST("who waits at a listener that goes away is refused") {
   sim.unlisten(0);
   EXPECT(sim.wait(0).empty());
   EXPECT(sim.saw_close(peer));
+}
+
+TEST("a peer that is called answers with the next wait, and is named by its connection") {
+  Sim sim;
+  ConnectionId id = sim.connect(DialTarget{.address = "192.0.2.7", .port = 443}).value();
+  SimPeer peer = sim.dialed(id);
+  EXPECT(sim.dialed_address(peer) == "192.0.2.7");
+  EXPECT(sim.dialed_port(peer) == 443);
+  EXPECT(!sim.was_accepted(peer));
+  EXPECT(sim.has_news());
+  sim.write(peer, "early");
+  std::span<const Completion> batch = sim.wait(0);
+  EXPECT(batch.size() == 1 && batch[0].kind == CompletionKind::Connected && batch[0].id == id);
+  EXPECT(sim.was_accepted(peer));
+  EXPECT(sim.totals().connected == 1);
+  batch = sim.wait(0);
+  EXPECT(batch.size() == 1 && batch[0].kind == CompletionKind::Received);
+  sim.close(id, false);
+  EXPECT(sim.dialed(id) == UINT32_MAX);
+  EXPECT(sim.saw_close(peer));
+  EXPECT(!sim.saw_reset(peer));
+}
+
+TEST("answers that are held come when told to, as a yes or as an errno") {
+  Sim sim;
+  sim.hold_answers(true);
+  ConnectionId yes = sim.connect(DialTarget{}).value();
+  ConnectionId no = sim.connect(DialTarget{}).value();
+  ConnectionId lost = sim.connect(DialTarget{}).value();
+  EXPECT(!sim.has_news());
+  EXPECT(sim.wait(0).empty());
+  sim.answer(sim.dialed(no), EHOSTUNREACH);
+  EXPECT(sim.has_news());
+  std::span<const Completion> batch = sim.wait(0);
+  EXPECT(batch.size() == 1 && batch[0].kind == CompletionKind::Failed && batch[0].id == no);
+  EXPECT(batch[0].error == EHOSTUNREACH);
+  EXPECT(!sim.has_news());
+  sim.answer(sim.dialed(yes));
+  sim.reset(sim.dialed(lost));
+  batch = sim.wait(0);
+  EXPECT(batch.size() == 2);
+  EXPECT(batch[0].kind == CompletionKind::Connected && batch[0].id == yes);
+  EXPECT(batch[1].kind == CompletionKind::Failed && batch[1].error == ECONNRESET);
+  EXPECT(sim.open_connections() == 3);
+}
+
+TEST("dialing can be made to fail, at once or by a fault, and takes the descriptor along") {
+  Sim sim;
+  sim.fail_next_connect(EMFILE);
+  int ends[2] = {-1, -1};
+  EXPECT(::pipe(ends) == 0);
+  EXPECT(sim.connect(DialTarget{.fd = ends[0]}).status().error() == EMFILE);
+  EXPECT(::fcntl(ends[0], F_GETFD) == -1);
+  EXPECT(sim.open_connections() == 0);
+  sim.hold_answers(true);
+  EXPECT(sim.connect(DialTarget{.fd = ends[1]}).is_ok());
+  EXPECT(::fcntl(ends[1], F_GETFD) == -1);
+  EXPECT(sim.wait(0)[0].kind == CompletionKind::Connected);
+  sim.set_faults({.dial_error = 1000});
+  sim.hold_answers(false);
+  EXPECT(sim.connect(DialTarget{}).is_ok());
+  std::span<const Completion> batch = sim.wait(0);
+  EXPECT(batch.size() == 1 && batch[0].kind == CompletionKind::Failed);
+  EXPECT(batch[0].error == ETIMEDOUT);
+  EXPECT(sim.totals().connected == 1);
 }
 
 // Echoes for a while under faults; the log holds all that was seen, in order.

@@ -26,6 +26,8 @@ struct ListenRequest {
 [[nodiscard]] Result<Fd> make_listener(const ListenRequest& request);
 // What it is bound to; for a unix socket only the family.
 [[nodiscard]] Result<Address> listener_address(const Fd& socket);
+// Two connected stream sockets of this process. False, with errno, when the system refuses.
+[[nodiscard]] bool make_socket_pair(Fd& one, Fd& other);
 // Removes the socket file that make_listener made.
 void remove_unix_socket(const std::string& path);
 

@@ -1,10 +1,10 @@
 // The contract over the kernel: operations in, completions out. Knows sockets, not protocols.
 //
-// Life of a connection: Accepted → any number of receive/send → close → Closed, the last word about
-// its id. Reads land in an arena of the poller and are valid until the next wait(). Nothing is
-// delivered after close() but Closed, and an id is only reused after Closed was delivered. A batch
-// that wait() has returned is not edited any more: who closes half-way through skips the rest of it
-// for that id.
+// Life of a connection: Accepted or Connected → any number of receive/send → close → Closed, the
+// last word about its id. Reads land in an arena of the poller and are valid until the next wait().
+// Nothing is delivered after close() but Closed, and an id is only reused after Closed was
+// delivered. A batch that wait() has returned is not edited any more: who closes half-way through
+// skips the rest of it for that id.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,7 @@ struct ConnectionId {
 enum class CompletionKind : uint8_t {
   Accepted,      // id, listener, peer
   AcceptFailed,  // listener, error; the poller goes on trying only after resume_accepting()
+  Connected,     // id: connect() has succeeded; bytes may go both ways
   Received,      // id, bytes (never empty); reading goes on by itself until pause_receiving()
   PeerClosed,    // id: the peer sent its last byte (half-close); delivered once
   Sent,          // id: everything of a pending send left
@@ -47,6 +48,15 @@ struct Completion {
   ConnectionId id = {};
   MutableBytes bytes = {};
   const Address* peer = nullptr;  // Accepted: valid until the next wait()
+};
+
+// Where to connect to: a numeric address with a port, the path of a unix socket, or a connected
+// socket that is taken over (it is closed on failure too).
+struct DialTarget {
+  Family family = Family::IPv4;
+  Bytes address = {};
+  uint16_t port = 0;
+  int fd = -1;
 };
 
 enum class SendResult : uint8_t {
@@ -78,6 +88,11 @@ class Poller {
   virtual void limit_accepts(uint32_t count) = 0;
   // Takes a connected socket as if it had been accepted; the Accepted completion follows.
   [[nodiscard]] virtual Status adopt(ListenerId as, Fd socket) = 0;
+
+  // Begins a connection of our own. Its id is in use from here on: Connected follows once, before
+  // anything else, or Failed with the errno of why not. Until then close() and pausing are legal,
+  // sending is not. A refusal that is known at once comes as a Status.
+  [[nodiscard]] virtual Result<ConnectionId> connect(const DialTarget& target) = 0;
 
   virtual void pause_receiving(ConnectionId id) = 0;
   virtual void resume_receiving(ConnectionId id) = 0;

@@ -14,6 +14,8 @@
 #include "core/base/blob.h"
 #include "core/base/check.h"
 #include "core/poll/descriptors.h"
+#include "core/poll/dial.h"
+#include "core/poll/pending_send.h"
 #include "core/poll/socket.h"
 
 namespace millrace {
@@ -25,8 +27,6 @@ constexpr size_t kReceiveBytesMax = size_t{64} * 1024;
 // Less room than this in the arena: what is ready stays in the kernel until the next wait.
 constexpr size_t kReceiveBytesMin = size_t{16} * 1024;
 constexpr size_t kArenaAlignment = 64;
-constexpr size_t kPartsMax = 64;
-constexpr size_t kScratchBytes = size_t{64} * 1024;
 constexpr int kAcceptsMax = 64;
 // Near the limit of descriptors one at a time, so that the caller can stop in time.
 constexpr int32_t kDescriptorsTight = 128;
@@ -45,6 +45,7 @@ struct Connection {
   bool peer_closed = false;
   bool failed = false;
   bool shared = false;  // adopted: somebody else may hold the open socket too
+  bool connecting = false;
   bool shutdown_due = false;
 };
 static_assert(sizeof(Connection) <= 20);
@@ -53,17 +54,6 @@ struct Listener {
   ListenerId id = 0;
   Fd socket;
   uint8_t watched = 0;
-};
-
-// What is left of a send. The bytes belong to the caller; slots are reused, so their vectors stay
-// warm.
-struct PendingSend {
-  std::vector<iovec> parts;
-  size_t next = 0;
-  int file = -1;           // not -1: `left` bytes of it from `offset`, and no parts
-  bool is_copied = false;  // the kernel does not send this file by itself
-  uint64_t offset = 0;
-  size_t left = 0;
 };
 
 // Owned by: loop thread.
@@ -85,6 +75,7 @@ class Readiness final : public Poller {
   void resume_accepting() override;
   void limit_accepts(uint32_t count) override { accepts_left_ = count; }
   Status adopt(ListenerId as, Fd socket) override;
+  Result<ConnectionId> connect(const DialTarget& target) override;
 
   void pause_receiving(ConnectionId id) override;
   void resume_receiving(ConnectionId id) override;
@@ -100,7 +91,7 @@ class Readiness final : public Poller {
 
  private:
   Connection* find(ConnectionId id);
-  Result<ConnectionId> add(int fd, bool shared);
+  Result<ConnectionId> add(Connection connection);
   Status watch(uint32_t index, uint8_t to);
   void fail(uint32_t index, int error, std::vector<Completion>& into);
 
@@ -108,16 +99,13 @@ class Readiness final : public Poller {
   void queue(const Completion& completion);
   void nudge_watcher();
   void on_ready(const Ready& ready);
+  void on_dialed(uint32_t index, int error);
   void accept_from(Listener& listener);
   void accept_failed(const Listener& listener, int error, std::vector<Completion>& into);
   void receive(uint32_t index, int error);
   void on_unwanted(uint32_t index, bool broken);
 
   PendingSend& take_pending(Connection& connection);
-  void keep_rest(Connection& connection, std::span<const iovec> sent_in_part, size_t accepted,
-                 std::span<const Bytes> unsent);
-  [[nodiscard]] ssize_t push_file_part(int fd, PendingSend& pending);
-  [[nodiscard]] int push_file(int fd, PendingSend& pending);
   void drop_pending(Connection& connection);
   void flush(uint32_t index);
 
@@ -155,6 +143,7 @@ uint64_t token_of(uint32_t index, uint32_t generation) {
 uint8_t wanted_interest(const Connection& connection) {
   if (connection.failed) return 0;
   uint8_t interest = kWatchHangup;
+  if (connection.connecting) return interest | kWatchWrite;
   if (!connection.paused && !connection.peer_closed) interest |= kWatchRead;
   if (connection.pending != kNone) interest |= kWatchWrite;
   return interest;
@@ -163,8 +152,6 @@ uint8_t wanted_interest(const Connection& connection) {
 bool wants_read(const Connection& connection) {
   return (wanted_interest(connection) & kWatchRead) != 0;
 }
-
-bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 // Exhaustion, or a listener that is of no use any more: trying again at once would spin. Anything
 // else is the trouble of one connection in the backlog.
@@ -250,18 +237,26 @@ void Readiness::resume_accepting() {
 
 Status Readiness::adopt(ListenerId as, Fd socket) {
   sockaddr_storage peer = {};
-  socklen_t length = sizeof(peer);
-  if (::getpeername(socket.get(), reinterpret_cast<sockaddr*>(&peer), &length) != 0) {
-    return Status::failed(errno, "getpeername");
-  }
-  if (!prepare_socket(socket.get())) return Status::failed(errno, "fcntl");
-  if (peer.ss_family != AF_UNIX) set_no_delay(socket.get());
-  Result<ConnectionId> added = add(socket.get(), true);
+  Status prepared = prepare_connected(socket, peer);
+  if (!prepared.is_ok()) return prepared;
+  Result<ConnectionId> added = add({.fd = socket.get(), .shared = true});
   if (!added.is_ok()) return added.status();
   static_cast<void>(socket.release());
   queued_peers_.push_back(address_of(peer));
   queue({.kind = CompletionKind::Accepted, .listener = as, .id = added.value()});
   return Status::ok();
+}
+
+Result<ConnectionId> Readiness::connect(const DialTarget& target) {
+  Result<Dialed> dialed = dial(target);
+  if (!dialed.is_ok()) return dialed.status();
+  Dialed& made = dialed.value();
+  Result<ConnectionId> added =
+      add({.fd = made.socket.get(), .shared = target.fd >= 0, .connecting = !made.is_connected});
+  if (!added.is_ok()) return added;
+  static_cast<void>(made.socket.release());
+  if (made.is_connected) queue({.kind = CompletionKind::Connected, .id = added.value()});
+  return added;
 }
 
 void Readiness::pause_receiving(ConnectionId id) {
@@ -283,13 +278,13 @@ void Readiness::resume_receiving(ConnectionId id) {
 SendResult Readiness::send(ConnectionId id, std::span<const Bytes> parts) {
   Connection* connection = find(id);
   if (connection == nullptr || connection->failed) return SendResult::Failed;
-  MR_CHECK(connection->pending == kNone);
-  std::array<iovec, kPartsMax> vectors;
+  MR_CHECK(connection->pending == kNone && !connection->connecting);
+  std::array<iovec, kSendPartsMax> vectors;
   size_t next = 0;
   while (true) {
     size_t count = 0;
     size_t total = 0;
-    for (; next < parts.size() && count < kPartsMax; next++) {
+    for (; next < parts.size() && count < kSendPartsMax; next++) {
       if (parts[next].empty()) continue;
       vectors[count++] = {.iov_base = const_cast<char*>(parts[next].data()),
                           .iov_len = parts[next].size()};
@@ -300,7 +295,8 @@ SendResult Readiness::send(ConnectionId id, std::span<const Bytes> parts) {
     if (sent < 0 && !would_block(errno)) break;
     auto accepted = static_cast<size_t>(std::max<ssize_t>(sent, 0));
     if (accepted == total) continue;
-    keep_rest(*connection, std::span(vectors.data(), count), accepted, parts.subspan(next));
+    take_pending(*connection)
+        .keep_rest(std::span(vectors.data(), count), accepted, parts.subspan(next));
     auto to = static_cast<uint8_t>(connection->watched | kWatchWrite | kWatchHangup);
     if (watch(id.index, to).is_ok()) return SendResult::Pending;
     drop_pending(*connection);
@@ -313,13 +309,13 @@ SendResult Readiness::send(ConnectionId id, std::span<const Bytes> parts) {
 SendResult Readiness::send_file(ConnectionId id, int file, uint64_t offset, size_t count) {
   Connection* connection = find(id);
   if (connection == nullptr || connection->failed) return SendResult::Failed;
-  MR_CHECK(connection->pending == kNone);
+  MR_CHECK(connection->pending == kNone && !connection->connecting);
   if (count == 0) return SendResult::Done;
   PendingSend& pending = take_pending(*connection);
   pending.file = file;
   pending.offset = offset;
   pending.left = count;
-  int error = push_file(connection->fd, pending);
+  int error = push_file(connection->fd, pending, scratch_);
   if (would_block(error)) {
     auto to = static_cast<uint8_t>(connection->watched | kWatchWrite | kWatchHangup);
     if (watch(id.index, to).is_ok()) return SendResult::Pending;
@@ -338,6 +334,7 @@ int64_t Readiness::unacknowledged(ConnectionId id) {
 void Readiness::shutdown_sending(ConnectionId id) {
   Connection* connection = find(id);
   if (connection == nullptr || connection->failed) return;
+  MR_CHECK(!connection->connecting);
   connection->shutdown_due = connection->pending != kNone;
   // ENOTCONN: the peer has reset it; reading reports that.
   if (!connection->shutdown_due) static_cast<void>(::shutdown(connection->fd, SHUT_WR));
@@ -390,24 +387,24 @@ Connection* Readiness::find(ConnectionId id) {
   return connection.fd >= 0 && connection.generation == id.generation ? &connection : nullptr;
 }
 
-// Takes over `fd` only on success.
-Result<ConnectionId> Readiness::add(int fd, bool shared) {
+// Takes over its descriptor only on success.
+Result<ConnectionId> Readiness::add(Connection connection) {
   bool reuse = !free_.empty();
   uint32_t index = reuse ? free_.back() : static_cast<uint32_t>(connections_.size());
   MR_CHECK(index < kListenerBit);
   if (!reuse) connections_.push_back({.generation = 1});
-  uint32_t generation = connections_[index].generation;
-  connections_[index] = {.fd = fd, .generation = generation, .shared = shared};
+  connection.generation = connections_[index].generation;
+  connections_[index] = connection;
   if (reuse) free_.pop_back();
-  Status watched = watch(index, kWatchRead | kWatchHangup);
+  Status watched = watch(index, wanted_interest(connection));
   if (!watched.is_ok()) {
     connections_[index].fd = -1;
     free_.push_back(index);
     return watched;
   }
   open_++;
-  gauge_.opened(fd);
-  return ConnectionId{index, generation};
+  gauge_.opened(connection.fd);
+  return ConnectionId{index, connection.generation};
 }
 
 Status Readiness::watch(uint32_t index, uint8_t to) {
@@ -464,6 +461,7 @@ void Readiness::on_ready(const Ready& ready) {
   Connection& connection = connections_[index];
   // A socket that another process still holds open can outlive its place in the table.
   if (connection.fd < 0 || connection.generation != static_cast<uint32_t>(ready.token)) return;
+  if (connection.connecting) return on_dialed(index, ready.error);
   if ((ready.writable || ready.broken) && connection.pending != kNone) flush(index);
   bool readable = ready.readable || ready.broken;
   if (readable && wants_read(connection)) {
@@ -471,6 +469,22 @@ void Readiness::on_ready(const Ready& ready) {
   } else if (readable || connection.failed) {
     on_unwanted(index, ready.broken);
   }
+}
+
+// The kernel has decided. What came behind the answer is read by a later select.
+void Readiness::on_dialed(uint32_t index, int error) {
+  Connection& connection = connections_[index];
+  connection.connecting = false;
+  int refusal = take_socket_error(connection.fd);
+  if (refusal == 0) refusal = error;
+  if (refusal != 0) {
+    fail(index, refusal, completions_);
+  } else {
+    completions_.push_back(
+        {.kind = CompletionKind::Connected, .id = {index, connection.generation}});
+  }
+  Status watched = watch(index, wanted_interest(connection));
+  if (!watched.is_ok()) fail(index, watched.error(), completions_);
 }
 
 void Readiness::accept_from(Listener& listener) {
@@ -483,7 +497,7 @@ void Readiness::accept_from(Listener& listener) {
       if (!must_pause_accepting(errno)) continue;
       return accept_failed(listener, errno, completions_);
     }
-    Result<ConnectionId> added = add(fd, false);
+    Result<ConnectionId> added = add({.fd = fd});
     if (!added.is_ok()) {
       ::close(fd);
       return accept_failed(listener, added.status().error(), completions_);
@@ -527,9 +541,7 @@ void Readiness::receive(uint32_t index, int error) {
 void Readiness::on_unwanted(uint32_t index, bool broken) {
   Connection& connection = connections_[index];
   if (broken && !connection.failed) {
-    int error = 0;
-    socklen_t size = sizeof(error);
-    static_cast<void>(::getsockopt(connection.fd, SOL_SOCKET, SO_ERROR, &error, &size));
+    int error = take_socket_error(connection.fd);
     if (error != 0) fail(index, error, completions_);
   }
   // A hang-up can't be masked, only unwatched; resume_receiving() or a send watches again.
@@ -549,86 +561,10 @@ PendingSend& Readiness::take_pending(Connection& connection) {
   return sends_[connection.pending];
 }
 
-void Readiness::keep_rest(Connection& connection, std::span<const iovec> sent_in_part,
-                          size_t accepted, std::span<const Bytes> unsent) {
-  PendingSend& pending = take_pending(connection);
-  for (const iovec& part : sent_in_part) {
-    size_t skip = std::min(accepted, part.iov_len);
-    accepted -= skip;
-    if (skip == part.iov_len) continue;
-    pending.parts.push_back(
-        {.iov_base = static_cast<char*>(part.iov_base) + skip, .iov_len = part.iov_len - skip});
-  }
-  for (Bytes part : unsent) {
-    if (part.empty()) continue;
-    pending.parts.push_back({.iov_base = const_cast<char*>(part.data()), .iov_len = part.size()});
-  }
-}
-
 void Readiness::drop_pending(Connection& connection) {
   if (connection.pending == kNone) return;
-  PendingSend& pending = sends_[connection.pending];
-  pending.parts.clear();
-  pending.next = 0;
-  pending.file = -1;
-  pending.is_copied = false;
+  sends_[connection.pending].clear();
   free_sends_.push_back(std::exchange(connection.pending, kNone));
-}
-
-// 0 when all has gone, else why not; `progressed` when part of it has.
-int push_parts(int fd, PendingSend& pending, bool& progressed) {
-  while (pending.next < pending.parts.size()) {
-    size_t count = std::min(pending.parts.size() - pending.next, kPartsMax);
-    ssize_t sent = send_vectors(fd, pending.parts.data() + pending.next, count);
-    if (sent < 0) return errno;
-    if (sent == 0) return EAGAIN;
-    progressed = true;
-    auto accepted = static_cast<size_t>(sent);
-    while (accepted > 0) {
-      iovec& part = pending.parts[pending.next];
-      size_t taken = std::min(accepted, part.iov_len);
-      part.iov_base = static_cast<char*>(part.iov_base) + taken;
-      part.iov_len -= taken;
-      accepted -= taken;
-      if (part.iov_len == 0) pending.next++;
-    }
-  }
-  return 0;
-}
-
-// As send_file_bytes(), but for every file that can be read.
-ssize_t Readiness::push_file_part(int fd, PendingSend& pending) {
-  if (!pending.is_copied) {
-    ssize_t sent = send_file_bytes(fd, pending.file, pending.offset, pending.left);
-    if (sent >= 0 || !is_file_refused(errno)) return sent;
-    pending.is_copied = true;
-  }
-  if (scratch_.size() == 0) scratch_ = Blob::uninitialized(kScratchBytes);
-  ssize_t size = 0;
-  do {
-    size = ::pread(pending.file, scratch_.data(), std::min(pending.left, kScratchBytes),
-                   static_cast<off_t>(pending.offset));
-  } while (size < 0 && errno == EINTR);
-  // Nothing that a file says is to be taken for a full socket.
-  if (size < 0 && would_block(errno)) errno = EIO;
-  if (size <= 0) return size;
-  iovec part = {.iov_base = scratch_.data(), .iov_len = static_cast<size_t>(size)};
-  return send_vectors(fd, &part, 1);
-}
-
-// 0 when all has gone, else why not.
-int Readiness::push_file(int fd, PendingSend& pending) {
-  while (pending.left > 0) {
-    ssize_t sent = push_file_part(fd, pending);
-    if (sent < 0) return errno;
-    if (sent == 0) return EIO;  // the file has become shorter
-    bool is_full = !pending.is_copied && static_cast<size_t>(sent) < pending.left;
-    pending.offset += static_cast<uint64_t>(sent);
-    pending.left -= static_cast<size_t>(sent);
-    // A call in vain would look up pages again. If it was the file's end, the next one will tell.
-    if (is_full) return EAGAIN;
-  }
-  return 0;
 }
 
 void Readiness::flush(uint32_t index) {
@@ -639,7 +575,7 @@ void Readiness::flush(uint32_t index) {
   int error = 0;
   if (pending.file >= 0) {
     size_t before = pending.left;
-    error = push_file(connection.fd, pending);
+    error = push_file(connection.fd, pending, scratch_);
     progressed = pending.left < before;
   } else {
     error = push_parts(connection.fd, pending, progressed);

@@ -30,6 +30,16 @@ SimPeer Sim::connect(ListenerId listener) {
   return peer;
 }
 
+SimPeer Sim::dialed(ConnectionId id) {
+  Connection* connection = find(id);
+  return connection == nullptr ? kNobody : connection->peer;
+}
+
+void Sim::answer(SimPeer peer, int error) {
+  peers_[peer].answers = true;
+  peers_[peer].refusal = error;
+}
+
 void Sim::write(SimPeer peer, Bytes bytes) {
   Peer& from = peers_[peer];
   // A server that closed reads no more; a peer that ended writes no more.
@@ -66,6 +76,7 @@ bool Sim::has_news() const {
   return std::any_of(connections_.begin(), connections_.end(), [this](const Connection& one) {
     if (one.peer == kNobody || one.failed) return false;
     const Peer& peer = peers_[one.peer];
+    if (one.connecting) return peer.was_reset || is_answered(peer);
     bool readable = peer.taken < peer.written.size() || peer.half_closed;
     return peer.was_reset || (one.is_sending() && peer.window > 0) ||
            (!one.paused && !one.peer_closed && readable);
@@ -101,6 +112,20 @@ void Sim::unlisten(ListenerId id) {
 
 Status Sim::adopt(ListenerId, Fd) { return Status::failed(ENOTSUP, "adopt"); }
 
+Result<ConnectionId> Sim::connect(const DialTarget& target) {
+  bool is_connected = target.fd >= 0;
+  Fd(target.fd).reset();
+  if (connect_error_ != 0) return Status::failed(std::exchange(connect_error_, 0), "connect");
+  auto peer = static_cast<SimPeer>(peers_.size());
+  peers_.emplace_back();
+  peers_.back().address = target.address;
+  peers_.back().port = target.port;
+  peers_.back().answers = is_connected;
+  uint32_t index = take_place(peer);
+  connections_[index].connecting = true;
+  return ConnectionId{index, connections_[index].generation};
+}
+
 void Sim::pause_receiving(ConnectionId id) {
   if (Connection* connection = find(id); connection != nullptr) connection->paused = true;
 }
@@ -134,7 +159,7 @@ SendResult Sim::send_file(ConnectionId id, int file, uint64_t offset, size_t cou
 
 bool Sim::can_send(Connection* connection) {
   if (connection == nullptr || connection->failed) return false;
-  MR_CHECK(!connection->is_sending());
+  MR_CHECK(!connection->is_sending() && !connection->connecting);
   const Peer& peer = peers_[connection->peer];
   if (peer.was_reset || peer.saw_half_close) connection->failed = true;
   return !connection->failed;
@@ -151,6 +176,7 @@ SendResult Sim::begin_send(Connection& connection) {
 void Sim::shutdown_sending(ConnectionId id) {
   Connection* connection = find(id);
   if (connection == nullptr || connection->failed) return;
+  MR_CHECK(!connection->connecting);
   connection->shutdown_due = connection->is_sending();
   if (!connection->shutdown_due) peers_[connection->peer].saw_half_close = true;
 }
@@ -215,6 +241,17 @@ void Sim::begin_batch() {
   closed_.clear();
 }
 
+uint32_t Sim::take_place(SimPeer peer) {
+  if (free_.empty()) {
+    free_.push_back(static_cast<uint32_t>(connections_.size()));
+    connections_.push_back({.generation = 1});
+  }
+  uint32_t index = free_.back();
+  free_.pop_back();
+  connections_[index].peer = peer;
+  return index;
+}
+
 void Sim::accept_waiting() {
   std::deque<SimPeer> later;
   while (accepting_ && accepts_left_ > 0 && !backlog_.empty()) {
@@ -234,13 +271,7 @@ void Sim::accept_waiting() {
       break;
     }
     backlog_.pop_front();
-    if (free_.empty()) {
-      free_.push_back(static_cast<uint32_t>(connections_.size()));
-      connections_.push_back({.generation = 1});
-    }
-    uint32_t index = free_.back();
-    free_.pop_back();
-    connections_[index].peer = peer;
+    uint32_t index = take_place(peer);
     peers_[peer].accepted = true;
     totals_.accepted++;
     Address address;
@@ -262,17 +293,33 @@ void Sim::serve(uint32_t index) {
   Connection& connection = connections_[index];
   if (connection.failed) return;
   if (chance(faults_.reset)) reset(connection.peer);
-  if (peers_[connection.peer].was_reset) {
-    connection.failed = true;
-    connection.unsent.clear();
-    connection.file = {};
-    completions_.push_back({.kind = CompletionKind::Failed,
-                            .error = ECONNRESET,
-                            .id = {index, connection.generation}});
-    return;
-  }
+  if (peers_[connection.peer].was_reset) return fail(index, ECONNRESET);
+  // Whatever the peer sends is heard from the next batch on.
+  if (connection.connecting) return finish_connecting(index);
   if (connection.is_sending()) flush(index);
   if (!connection.failed && !connection.paused && !connection.peer_closed) receive(index);
+}
+
+void Sim::fail(uint32_t index, int error) {
+  Connection& connection = connections_[index];
+  connection.failed = true;
+  connection.unsent.clear();
+  connection.file = {};
+  completions_.push_back(
+      {.kind = CompletionKind::Failed, .error = error, .id = {index, connection.generation}});
+}
+
+void Sim::finish_connecting(uint32_t index) {
+  Connection& connection = connections_[index];
+  Peer& peer = peers_[connection.peer];
+  if (!is_answered(peer)) return;
+  int error = peer.refusal;
+  if (error == 0 && chance(faults_.dial_error)) error = ETIMEDOUT;
+  if (error != 0) return fail(index, error);
+  connection.connecting = false;
+  peer.accepted = true;
+  totals_.connected++;
+  completions_.push_back({.kind = CompletionKind::Connected, .id = {index, connection.generation}});
 }
 
 void Sim::flush(uint32_t index) {

@@ -19,6 +19,7 @@ struct SimFaults {
   uint32_t short_write = 0;   // the kernel takes part of a send, or nothing
   uint32_t reset = 0;         // per connection and wait
   uint32_t accept_error = 0;  // EMFILE
+  uint32_t dial_error = 0;    // ETIMEDOUT, instead of Connected
 };
 
 using SimPeer = uint32_t;
@@ -26,6 +27,7 @@ using SimPeer = uint32_t;
 // Sums over all connections so far.
 struct SimTotals {
   uint64_t accepted = 0;
+  uint64_t connected = 0;
   uint64_t bytes_received = 0;    // in Received completions
   uint64_t bytes_sent = 0;        // taken from sends
   uint64_t bytes_unfinished = 0;  // of those, from sends that are pending or were given up
@@ -39,6 +41,15 @@ class Sim final : public Poller {
 
   // The peers' side. A peer is named by its number for as long as the Sim lives.
   SimPeer connect(ListenerId listener);
+  // The peer whom the server called: from the connect() that returned `id` until close().
+  [[nodiscard]] SimPeer dialed(ConnectionId id);
+  // What it was called by: an address and port, a unix path, or nothing when it was a descriptor.
+  [[nodiscard]] Bytes dialed_address(SimPeer peer) const { return peers_[peer].address; }
+  [[nodiscard]] uint16_t dialed_port(SimPeer peer) const { return peers_[peer].port; }
+  // Whoever is called answers with the next wait, or only when told to; the former at first.
+  void hold_answers(bool held) { answers_held_ = held; }
+  // Not 0: Failed with this errno. Descriptors are connected already.
+  void answer(SimPeer peer, int error = 0);
   void write(SimPeer peer, Bytes bytes);
   void half_close(SimPeer peer);  // the last byte was written
   void close(SimPeer peer);       // half_close, and what is sent from now on meets a reset
@@ -50,9 +61,9 @@ class Sim final : public Poller {
   [[nodiscard]] bool saw_half_close(SimPeer peer) const { return peers_[peer].saw_half_close; }
   [[nodiscard]] bool saw_close(SimPeer peer) const { return peers_[peer].saw_close; }
   [[nodiscard]] bool saw_reset(SimPeer peer) const { return peers_[peer].saw_reset; }
-  // Connections that were accepted and not closed by the server.
+  // Connections that were accepted or begun and not closed by the server.
   [[nodiscard]] uint32_t open_connections() const;
-  // Still waiting to be accepted, or refused: false.
+  // Or has accepted; still waiting, or refused: false.
   [[nodiscard]] bool was_accepted(SimPeer peer) const { return peers_[peer].accepted; }
   // Bytes of the peer that the server was given.
   [[nodiscard]] uint64_t bytes_taken(SimPeer peer) const { return peers_[peer].taken_in_all; }
@@ -85,6 +96,7 @@ class Sim final : public Poller {
   void set_faults(const SimFaults& faults);
   void set_received_bytes_max(size_t bytes) { received_bytes_max_ = bytes; }
   void fail_next_accept(int error) { accept_error_ = error; }
+  void fail_next_connect(int error) { connect_error_ = error; }  // at once, as a Status
   void set_descriptors_left(int32_t left) { descriptors_left_ = left; }
 
   const char* name() const override { return "sim"; }
@@ -99,6 +111,8 @@ class Sim final : public Poller {
   void resume_accepting() override { accepting_ = true; }
   void limit_accepts(uint32_t count) override { accepts_left_ = count; }
   Status adopt(ListenerId as, Fd socket) override;
+  // A descriptor is closed at once.
+  Result<ConnectionId> connect(const DialTarget& target) override;
 
   void pause_receiving(ConnectionId id) override;
   void resume_receiving(ConnectionId id) override;
@@ -115,6 +129,10 @@ class Sim final : public Poller {
  private:
   struct Peer {
     ListenerId listener = 0;
+    std::string address;  // as dialed
+    uint16_t port = 0;
+    int refusal = 0;
+    bool answers = false;
     std::string written;
     size_t taken = 0;  // bytes of `written` that the server received
     std::string received;
@@ -145,6 +163,7 @@ class Sim final : public Poller {
     std::vector<Bytes> unsent = {};  // of the pending send; the caller's bytes
     UnsentFile file = {};            // of the pending send, which has no bytes of the caller then
     uint64_t sent_in_part = 0;       // bytes of that send that have left
+    bool connecting = false;
     bool paused = false;
     bool peer_closed = false;
     bool failed = false;
@@ -154,9 +173,13 @@ class Sim final : public Poller {
   Connection* find(ConnectionId id);
   [[nodiscard]] bool chance(uint32_t per_mille);
   [[nodiscard]] uint64_t draw();
+  [[nodiscard]] uint32_t take_place(SimPeer peer);
   void begin_batch();
   void accept_waiting();
   void serve(uint32_t index);
+  void fail(uint32_t index, int error);
+  [[nodiscard]] bool is_answered(const Peer& peer) const { return peer.answers || !answers_held_; }
+  void finish_connecting(uint32_t index);
   void flush(uint32_t index);
   void receive(uint32_t index);
   [[nodiscard]] bool can_send(Connection* connection);
@@ -177,6 +200,8 @@ class Sim final : public Poller {
   void (*sleep_)(void* who, Milliseconds at_most) = nullptr;
   void* sleeper_ = nullptr;
   int accept_error_ = 0;
+  int connect_error_ = 0;
+  bool answers_held_ = false;
   int32_t descriptors_left_ = INT32_MAX;
   uint32_t accepts_left_ = UINT32_MAX;
   bool accepting_ = true;

@@ -3,8 +3,11 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 namespace millrace {
@@ -18,6 +21,49 @@ void set_no_delay(int fd) {
 // may take the call away altogether.
 bool is_file_refused(int error) {
   return error == EINVAL || error == ENOSYS || error == ENOTSUP || error == EOPNOTSUPP;
+}
+
+int take_socket_error(int fd) {
+  int error = 0;
+  socklen_t size = sizeof(error);
+  return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
+}
+
+bool make_ip_address(Bytes host, uint16_t port, SocketAddress& address) {
+  char text[INET6_ADDRSTRLEN] = {};
+  if (host.size() >= sizeof(text) || host.find('\0') != Bytes::npos) return false;
+  std::copy(host.begin(), host.end(), text);
+  address = {};
+  auto& ipv4 = reinterpret_cast<sockaddr_in&>(address.storage);
+  if (::inet_pton(AF_INET, text, &ipv4.sin_addr) == 1) {
+    ipv4.sin_family = AF_INET;
+    ipv4.sin_port = htons(port);
+    address.length = sizeof(ipv4);
+    return true;
+  }
+  address = {};
+  auto& ipv6 = reinterpret_cast<sockaddr_in6&>(address.storage);
+  if (::inet_pton(AF_INET6, text, &ipv6.sin6_addr) != 1) return false;
+  ipv6.sin6_family = AF_INET6;
+  ipv6.sin6_port = htons(port);
+  address.length = sizeof(ipv6);
+  return true;
+}
+
+bool make_unix_address(Bytes path, SocketAddress& address) {
+  address = {};
+  auto& local = reinterpret_cast<sockaddr_un&>(address.storage);
+  bool abstract = !path.empty() && path[0] == '\0';
+  // An abstract name is as long as it says; a path ends with a NUL that has to fit too.
+  size_t size = path.size() + (abstract ? 0 : 1);
+  errno = ENAMETOOLONG;
+  if (size > sizeof(local.sun_path)) return false;
+  errno = EINVAL;
+  if (path.empty() || (!abstract && path.find('\0') != Bytes::npos)) return false;
+  local.sun_family = AF_UNIX;
+  std::copy(path.begin(), path.end(), local.sun_path);
+  address.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + size);
+  return true;
 }
 
 Address address_of(const sockaddr_storage& address) {

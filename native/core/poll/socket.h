@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/base/bytes.h"
 #include "core/base/fd.h"
 #include "core/model/address.h"
 
@@ -35,6 +36,21 @@ namespace millrace {
 
 // For TCP; a socket of another kind is left as it is.
 void set_no_delay(int fd);
+// What went wrong since this was last asked, 0 for nothing; of connect(), once it has ended.
+[[nodiscard]] int take_socket_error(int fd);
+
+// An address as the kernel takes it.
+struct SocketAddress {
+  sockaddr_storage storage = {};
+  socklen_t length = 0;
+
+  [[nodiscard]] const sockaddr* raw() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+// Only numeric addresses: a zone ("%eth0") or a name is refused.
+[[nodiscard]] bool make_ip_address(Bytes host, uint16_t port, SocketAddress& address);
+// The path of a unix socket; a leading NUL: an abstract name (Linux). False, with errno, for one
+// that is empty, too long or has a NUL elsewhere.
+[[nodiscard]] bool make_unix_address(Bytes path, SocketAddress& address);
 // An IPv4 address mapped into IPv6 is shown as IPv4.
 [[nodiscard]] Address address_of(const sockaddr_storage& address);
 
