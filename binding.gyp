@@ -17,6 +17,7 @@
         "Release": { "defines": ["NDEBUG"] }
       },
       "conditions": [
+        ["OS=='linux'", { "libraries": ["-ldl"] }],
         ["static_runtime==1", { "ldflags": ["-static-libstdc++", "-static-libgcc"] }],
         ["OS=='mac'", {
           "xcode_settings": {

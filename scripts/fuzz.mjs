@@ -30,6 +30,8 @@ const HASH_NAME = /^[0-9a-f]{40}$/;
 const PROGRAMS = {
   commands: ["-max_len=1024", "-len_control=10"],
   lane: ["-max_len=2048", "-len_control=10"],
+  topics: ["-max_len=2048", "-len_control=10"],
+  ws_deflate: ["-max_len=4096"],
 };
 
 const [verb, ...words] = process.argv.slice(2);

@@ -16,6 +16,7 @@ export const nativeLayers = {
     "core/proto/http1",
     "core/proto/multipart",
     "core/proto/files",
+    "core/proto/ws",
   ],
   "core/proto/files": ["core/base", "core/model"],
   "core/proto/http1": [
@@ -24,7 +25,15 @@ export const nativeLayers = {
     "core/disk",
     "core/proto/multipart",
     "core/proto/session.h",
+    "core/proto/upgrade.h", // what a connection may become; not how
     "core/proto/files",
+  ],
+  "core/proto/ws": [
+    "core/base",
+    "core/model",
+    "core/disk", // named by Session
+    "core/proto/session.h",
+    "core/proto/upgrade.h",
   ],
   "core/proto/multipart": ["core/base", "core/model"],
   "core/route": ["core/base", "core/model"],
@@ -33,6 +42,8 @@ export const nativeLayers = {
     ...["core/base", "core/model", "core/poll", "core/proto", "core/route", "core/lane"],
     "core/disk",
     "core/proto/http1/encoder.h", // the cached Date line
+    "core/proto/ws/deflate.h", // the pool that its sockets share
+    "core/proto/ws/client.h", // what begins on a connection of our own
   ],
   "core/server": [
     "core/base",
@@ -66,9 +77,11 @@ export const fences = [
   },
   { headers: /^sys\/uio\.h$/, folders: ["core/disk", "core/poll", "bench", "test"] },
   { headers: /^picohttpparser\.h$/, folders: ["core/proto/http1"] },
+  { headers: /^dlfcn\.h$/, folders: ["core/base"] },
   {
     headers: /^atomic$/,
-    folders: ["core/base", "core/disk", "core/lane", "core/server", "bench", "test"],
+    // core/model: the references to a shared message
+    folders: ["core/base", "core/disk", "core/lane", "core/model", "core/server", "bench", "test"],
   },
   {
     headers: /^(thread|pthread\.h)$/,

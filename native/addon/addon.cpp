@@ -12,6 +12,7 @@
 #include "addon/environment.h"
 #include "addon/host.h"
 #include "addon/options.h"
+#include "addon/sockets.h"
 
 namespace millrace::addon {
 namespace {
@@ -148,6 +149,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData<Environment>(environment);
   add_commands(env, exports, *environment);
   add_bodies(env, exports, *environment);
+  add_sockets(env, exports, *environment);
   exports.Set("open", Napi::Function::New<open>(env, "open", environment));
   exports.Set("takeBody", Napi::Function::New<take_body>(env, "takeBody", environment));
   exports.Set("control", Napi::Function::New<control>(env, "control", environment));

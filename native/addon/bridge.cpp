@@ -57,9 +57,11 @@ void Bridge::copy_event(const Event& event, char* out, size_t size, std::string&
   copy->size = static_cast<uint32_t>(size);
   uint32_t slot = event.exchange.is_valid() ? event.exchange.slot : 0;
   copy->exchange.slot = slot | (number_ << kSlotBits);
+  bool is_client = event.kind == static_cast<uint16_t>(EventKind::Opened) && event.head_a != 0;
+  if (is_client) begin_queue(event.exchange.slot);
   if (is_blob(event)) {
     copy->blob = (number_ << kSlotBits) | static_cast<uint32_t>(bodies_.size());
-    bodies_.push_back(Blob::adopt(reinterpret_cast<char*>(event.blob), event.body_length));
+    bodies_.push_back(lane_.take_blob(event));
   } else if (event.body_length > 0) {
     std::memcpy(out + fixed, bytes + fixed + text_length, event.body_length);
   }
@@ -75,6 +77,33 @@ Napi::Value Bridge::take_body(Napi::Env env, uint32_t index) {
   // Handed over as it is; where the engine forbids foreign memory, a copy.
   return Napi::Buffer<char>::NewOrCopy(env, body.release(), size,
                                        [](Napi::Env, char* data) { std::free(data); });
+}
+
+napi_value Bridge::take_text(napi_env env, uint32_t index, bool is_ascii) {
+  napi_value text = nullptr;
+  if (index >= bodies_.size()) return text;
+  Blob body = std::move(bodies_[index]);
+  if (is_ascii) {
+    napi_create_string_latin1(env, body.data(), body.size(), &text);
+  } else {
+    napi_create_string_utf8(env, body.data(), body.size(), &text);
+  }
+  return text;
+}
+
+// Zeroed memory of the system costs nothing before it is touched.
+void Bridge::begin_queue(uint32_t slot) {
+  if (queued_ == nullptr) {
+    queued_ = static_cast<uint32_t*>(std::calloc(Meters::kSlots, sizeof(uint32_t)));
+    MR_CHECK(queued_ != nullptr);
+  }
+  queued_[slot] = lane_.meters.taken(slot);
+}
+
+uint64_t Bridge::waiting(uint32_t slot) const {
+  if (queued_ == nullptr) return 0;
+  uint32_t untaken = queued_[slot] - lane_.meters.taken(slot);
+  return uint64_t{untaken} + lane_.meters.waiting(slot);
 }
 
 Bridge::Room Bridge::begin_command(size_t content_size) {

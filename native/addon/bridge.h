@@ -4,10 +4,12 @@
 
 #include <napi.h>
 
+#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "core/lane/lane.h"
+#include "core/loop/loop.h"
 
 namespace millrace::addon {
 
@@ -17,7 +19,9 @@ class Bridge final {
  public:
   // `number` distinguishes the lanes of one environment; it travels in the upper bits of an event's
   // handle.
-  Bridge(Host& host, Lane& lane, uint32_t number) : host_(host), lane_(lane), number_(number) {}
+  Bridge(Host& host, Loop& loop, uint32_t number)
+      : host_(host), loop_(loop), lane_(loop.lane()), number_(number) {}
+  ~Bridge() { std::free(queued_); }
   Bridge(const Bridge&) = delete;
   Bridge& operator=(const Bridge&) = delete;
 
@@ -48,8 +52,15 @@ class Bridge final {
   void flush();  // rings the loop if commands were written since the last time
 
   [[nodiscard]] Napi::Value take_body(Napi::Env env, uint32_t index);
+  [[nodiscard]] napi_value take_text(napi_env env, uint32_t index, bool is_ascii);
   void drop_bodies() { bodies_.clear(); }
   [[nodiscard]] size_t body_count() const { return bodies_.size(); }
+
+  // --- sockets: payload bytes on their way to the peer, by slot ---
+  void begin_queue(uint32_t slot);  // the slot has a new socket
+  void add_queued(uint32_t slot, uint32_t bytes) { queued_[slot] += bytes; }
+  [[nodiscard]] uint64_t waiting(uint32_t slot) const;
+  [[nodiscard]] Mailbox& mailbox() { return loop_.mailbox(); }
 
   [[nodiscard]] Lane& lane() { return lane_; }
   [[nodiscard]] Host& host() { return host_; }
@@ -60,11 +71,13 @@ class Bridge final {
   void copy_event(const Event& event, char* out, size_t size, std::string& text);
 
   Host& host_;
+  Loop& loop_;
   Lane& lane_;
   const uint32_t number_;
   napi_threadsafe_function doorbell_ = nullptr;
   bool unflushed_ = false;
-  std::vector<Blob> bodies_;  // large bodies of the batch that is being dispatched
+  uint32_t* queued_ = nullptr;  // running totals that wrap; made for the first socket
+  std::vector<Blob> bodies_;    // large bodies of the batch that is being dispatched
 };
 
 }  // namespace millrace::addon

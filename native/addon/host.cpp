@@ -31,8 +31,8 @@ Host::Host(Environment& environment, uint32_t number, std::unique_ptr<Server> se
   uv_unref(reinterpret_cast<uv_handle_t*>(idle_));
   open_handles_ = 2;
   for (size_t i = 0; i < server_->loop_count(); i++) {
-    Lane& lane = server_->loop(i).lane();
-    bridges_.push_back(std::make_unique<Bridge>(*this, lane, environment_.add_lane()));
+    Loop& loop = server_->loop(i);
+    bridges_.push_back(std::make_unique<Bridge>(*this, loop, environment_.add_lane()));
     environment_.set_lane(bridges_.back()->number(), bridges_.back().get());
     if (!server_->is_inline()) add_doorbell(*bridges_.back());
   }

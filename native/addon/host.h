@@ -41,6 +41,7 @@ class Host final {
   void make_room(Bridge& bridge);  // the command ring is full
 
   [[nodiscard]] Server& server() { return *server_; }
+  [[nodiscard]] const std::vector<std::unique_ptr<Bridge>>& bridges() const { return bridges_; }
   [[nodiscard]] Environment& environment() { return environment_; }
   [[nodiscard]] uint32_t number() const { return number_; }
   [[nodiscard]] uv_loop_t* uv() const { return uv_; }

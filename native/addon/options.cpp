@@ -65,6 +65,7 @@ bool read_route(const Napi::Object& object, Route& route) {
   route.status = static_cast<uint16_t>(number_of(object, "status", 200));
   route.body_bytes_max = number_of(object, "bodyMax", -1);
   route.headers = latin1_of(object, "headers");
+  route.is_socket = object.Get("socket").IsNumber();
   Napi::Value content = object.Get("content");
   if (content.IsTypedArray()) {
     auto bytes = content.As<Napi::Uint8Array>();
@@ -112,6 +113,40 @@ bool read_list(const Napi::Object& options, const char* name, std::vector<Item>&
   return true;
 }
 
+bool read_deflate(const Napi::Object& object, DeflateSettings& deflate) {
+  int64_t level = number_of(object, "level", 6);
+  int64_t own_bits = number_of(object, "windowBits", 15);
+  int64_t peer_bits = number_of(object, "peerWindowBits", 15);
+  if (level < 1 || level > 9 || own_bits < 9 || own_bits > 15 || peer_bits < 9 || peer_bits > 15)
+    return fail(object.Env(), "deflate");
+  deflate.enabled = true;
+  deflate.level = static_cast<int8_t>(level);
+  deflate.context_takeover = flag_of(object, "contextTakeover");
+  deflate.peer_context_takeover = flag_of(object, "peerContextTakeover");
+  deflate.window_bits = static_cast<uint8_t>(own_bits);
+  deflate.peer_window_bits = static_cast<uint8_t>(peer_bits);
+  deflate.threshold = static_cast<uint32_t>(number_of(object, "threshold", 1024));
+  return true;
+}
+
+bool read_socket(const Napi::Object& object, SocketSettings& settings) {
+  int64_t payload = number_of(object, "payloadMax", -1);
+  int64_t backlog = number_of(object, "backlogMax", -1);
+  int64_t overflow = number_of(object, "overflow", -1);
+  if (payload < 0 || payload > UINT32_MAX || backlog < 0 || backlog > UINT32_MAX || overflow < 0 ||
+      overflow > static_cast<int64_t>(Overflow::Buffer))
+    return fail(object.Env(), "socket");
+  settings.payload_bytes_max = static_cast<uint32_t>(payload);
+  settings.backlog_bytes_max = static_cast<uint32_t>(backlog);
+  settings.overflow = static_cast<Overflow>(overflow);
+  settings.pings = flag_of(object, "pings");
+  settings.automatic_pong = flag_of(object, "automaticPong");
+  settings.idle_timeout = number_of(object, "idleTimeout", 0);
+  settings.close_timeout = number_of(object, "closeTimeout", 0);
+  Napi::Value deflate = object.Get("deflate");
+  return !deflate.IsObject() || read_deflate(deflate.As<Napi::Object>(), settings.deflate);
+}
+
 bool read_limits(const Napi::Object& options, Limits& limits) {
   Napi::Value value = options.Get("limits");
   if (!value.IsArray()) return fail(options.Env(), "limits");
@@ -137,6 +172,10 @@ bool read_options(const Napi::Object& object, ServerOptions& options) {
     out.pattern = text_of(row, "pattern");
     return read_route(row, out.route);
   };
+  options.topic_space = text_of(object, "topicSpace");
+  if (object.Get("sockets").IsArray() &&
+      !read_list(object, "sockets", options.sockets, read_socket))
+    return false;
   return read_list(object, "listeners", options.listeners, read_listener) &&
          read_list(object, "routes", options.routes, read_row) &&
          read_optional_route(object, "fallback", options.fallback) &&

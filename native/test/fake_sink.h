@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/proto/http1/session.h"
+#include "core/proto/ws/deflate.h"
 #include "core/route/router.h"
 #include "test/seen.h"
 
@@ -68,6 +69,7 @@ class FakeSink final : public Sink {
     const std::unique_ptr<uint64_t[]> record(new uint64_t[size / 8]);
     write_command(exchange, text, reinterpret_cast<char*>(record.get()));
     session_->command(*reinterpret_cast<Command*>(record.get()), *this);
+    change_over();
     settle();
   }
   // Stops at each deadline on the way.
@@ -180,6 +182,39 @@ class FakeSink final : public Sink {
   }
   size_t buffered() const override { return buffered_; }
   size_t files_queued() const override { return files_queued_; }
+  void become(std::unique_ptr<Session> session) override { next_ = std::move(session); }
+  void open_socket(ExchangeId id) override {
+    MR_CHECK(is_open(id));
+    sockets++;
+  }
+  void close_socket(const Notice& last) override {
+    MR_CHECK(is_open(last.id));
+    exchanges_[last.id.slot] = false;
+    open_count_--;
+    notify(last);
+  }
+  void write_shared(SharedMessageRef message, Bytes part) override {
+    MR_CHECK(message.get() != nullptr);
+    write(part);
+  }
+  void count_dropped() override { dropped++; }
+  void count_taken(ExchangeId, uint32_t bytes) override { taken += bytes; }
+  void set_waiting(ExchangeId, size_t bytes) override { waiting = bytes; }
+  const SocketSettings& socket_settings(uint32_t) override { return socket; }
+  ws::DeflatePool& deflate_pool() override { return deflate_pool_; }
+  uint32_t random() override { return 0x01020304; }
+  SocketSettings socket;  // of every socket
+  size_t sockets = 0;     // opened
+  size_t dropped = 0;
+  size_t taken = 0;
+  size_t waiting = 0;
+  // While it is set nothing that is written leaves.
+  bool peer_is_stuck = false;
+  void settle_slowly(size_t bytes) {  // so many bytes leave
+    buffered_ -= std::min(buffered_, bytes);
+    if (buffered_ > 0) session_->progressed(*this);
+    settle();
+  }
   void set_deadline(Milliseconds at) override {
     if (is_open_) deadline_ = at;
   }
@@ -237,13 +272,21 @@ class FakeSink final : public Sink {
     if (!unread_.empty()) std::memcpy(bytes.get(), unread_.data(), unread_.size());
     const size_t consumed = session_->receive(MutableBytes(bytes.get(), unread_.size()), *this);
     MR_CHECK(consumed <= unread_.size());
+    change_over();
     // What is not finished with comes again as the session left it: chunks are decoded in place.
     unread_.assign(bytes.get() + consumed, unread_.size() - consumed);
+  }
+  void change_over() {
+    if (next_ == nullptr) return;
+    session_ = std::move(next_);
+    deadline_ = kNever;
+    starved_ = muted_ = false;
+    offer_due_ = true;
   }
   // The end of a turn: what was written leaves, what was held back is offered again.
   void settle() {
     while (is_open_) {
-      if (buffered_ + files_queued_ > 0) {
+      if (buffered_ + files_queued_ > 0 && !peer_is_stuck) {
         buffered_ = files_queued_ = 0;
         session_->flushed(*this);
       }
@@ -263,6 +306,8 @@ class FakeSink final : public Sink {
   const Router& router_;
   std::vector<HeaderField> fields_;
   std::unique_ptr<Session> session_;
+  std::unique_ptr<Session> next_;
+  ws::DeflatePool deflate_pool_;
   std::string unread_;
   std::vector<bool> exchanges_;  // by slot: open
   std::unique_ptr<uint64_t[]> record_;

@@ -33,6 +33,13 @@ void Connection::start(std::unique_ptr<Session> session) {
   offer({});  // lets the session arm its first deadline
 }
 
+void Connection::dial(std::unique_ptr<Session> session, Milliseconds deadline) {
+  session_ = std::move(session);
+  set_deadline(deadline);
+}
+
+void Connection::on_connected() { offer({}); }
+
 // --- reading ---
 
 void Connection::on_received(MutableBytes bytes) {
@@ -49,6 +56,7 @@ void Connection::offer_again() {
   MutableBytes unread(unread_.data() + unread_begin_, unread_end_ - unread_begin_);
   if (unread.empty()) return offer({});
   unread_begin_ += session_->receive(unread, *this);
+  if (next_ != nullptr) change_over();
   if (unread_begin_ == unread_end_ || state_ != State::Open) {
     unread_ = Blob();
     unread_begin_ = unread_end_ = 0;
@@ -60,6 +68,7 @@ void Connection::offer(MutableBytes bytes) {
   if (state_ == State::Open && consumed < bytes.size()) {
     stash(Bytes(bytes.data() + consumed, bytes.size() - consumed));
   }
+  if (next_ != nullptr) change_over();
 }
 
 void Connection::stash(Bytes bytes) {
@@ -162,7 +171,74 @@ Event* Connection::begin_event(ExchangeId, size_t size) { return loop_.begin_eve
 void Connection::end_event(Event* event) { loop_.end_event(event); }
 void Connection::notify(const Notice& notice) { loop_.notify(notice); }
 
-void Connection::on_command(const Command& command) { session_->command(command, *this); }
+void Connection::on_command(const Command& command) {
+  session_->command(command, *this);
+  if (next_ != nullptr) change_over();
+}
+
+// --- sockets ---
+
+void Connection::become(std::unique_ptr<Session> session) { next_ = std::move(session); }
+
+void Connection::change_over() {
+  session_ = std::move(next_);
+  session_deadline_ = kNever;
+  update_deadline();
+  if (state_ != State::Open) return session_->gone(*this);
+  if (peer_closed_) session_->peer_closed(*this);
+  starved_ = false;  // the first one's want
+  resume();
+}
+
+void Connection::open_socket(ExchangeId id) {
+  loop_.exchanges().keep(id);
+  loop_.stats().in_flight.decrement();
+  loop_.stats().sockets.increment();
+}
+
+void Connection::close_socket(const Notice& last) {
+  Notice notice = last;
+  bool was_open = loop_.exchanges().is_socket(last.id);
+  if (--open_exchanges_ == 0) loop_.stats().idle.increment();
+  set_waiting(last.id, 0);
+  loop_.end_socket(last.id);
+  (was_open ? loop_.stats().sockets : loop_.stats().in_flight).decrement();
+  if (notice.kind == EventKind::Refused && notice.head_b == 0)
+    notice.head_b = static_cast<uint32_t>(error_);
+  bool is_lost = notice.head_b == static_cast<uint32_t>(ErrorCode::WsLost);
+  if (notice.kind == EventKind::Ended && is_lost && cause_ == CloseCause::TimedOut)
+    notice.head_b = static_cast<uint32_t>(ErrorCode::WsTimeout);
+  loop_.notify(notice);
+}
+
+void Connection::write_shared(SharedMessageRef message, Bytes part) {
+  if (state_ == State::Closed || part.empty()) return;
+  queued_bytes_ += part.size();
+  Segment segment;
+  segment.data = const_cast<char*>(part.data());
+  segment.size = part.size();
+  segment.keep = Keep::Shared;
+  segment.offset = reinterpret_cast<uint64_t>(message.release());
+  queue_.push_back(segment);
+  mark_dirty();
+}
+
+void Connection::count_dropped() { loop_.stats().dropped_messages.increment(); }
+
+void Connection::count_taken(ExchangeId id, uint32_t bytes) {
+  loop_.lane().meters.add_taken(id.slot, bytes);
+}
+
+void Connection::set_waiting(ExchangeId id, size_t bytes) {
+  loop_.lane().meters.set_waiting(id.slot,
+                                  static_cast<uint32_t>(std::min<size_t>(bytes, UINT32_MAX)));
+}
+
+const SocketSettings& Connection::socket_settings(uint32_t number) {
+  return loop_.socket_settings(number);
+}
+ws::DeflatePool& Connection::deflate_pool() { return loop_.deflate_pool(); }
+uint32_t Connection::random() { return loop_.random(); }
 
 // --- writing ---
 
@@ -250,7 +326,11 @@ void Connection::send_queue() {
     } else {
       result = send_parts();
     }
-    if (result == SendResult::Pending) return on_progress();
+    if (result == SendResult::Pending) {
+      on_progress();
+      if (state_ == State::Open) session_->progressed(*this);
+      return;
+    }
     if (result == SendResult::Failed) return on_broken();
   }
   all_sent();
@@ -355,6 +435,8 @@ void Connection::drop_segments(size_t count) {
     if (segment.keep == Keep::Block) loop_.give_back_block(segment.data);
     if (segment.keep == Keep::Blob)
       Blob dropped = Blob::adopt(segment.data - segment.offset, segment.size);
+    if (segment.keep == Keep::Shared)
+      SharedMessageRef dropped(reinterpret_cast<SharedMessage*>(segment.offset));
   }
   queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(count));
   // An idle connection keeps no large table.
@@ -394,8 +476,9 @@ void Connection::abort(CloseCause cause) {
   close_now(true);
 }
 
-void Connection::on_broken() {
+void Connection::on_broken(int error) {
   if (state_ == State::Closed) return;
+  error_ = error;
   cause_ = CloseCause::ConnectionLost;
   // A file may have ended too early: the peer must not take what it has for the whole answer.
   close_now(!queue_.empty() && queue_.front().keep == Keep::File);
@@ -421,6 +504,10 @@ void Connection::close_now(bool reset) {
 
 void Connection::on_drain() {
   if (state_ == State::Open) session_->drain(*this);
+}
+
+void Connection::on_leave() {
+  if (state_ == State::Open) session_->leave(*this);
 }
 
 // --- the disk ---

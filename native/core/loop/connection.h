@@ -23,17 +23,23 @@ class Connection final : public Sink {
   Connection& operator=(const Connection&) = delete;
 
   void start(std::unique_ptr<Session> session);
+  // A connection of our own: the session starts when there is one, and its deadline holds for that
+  // too.
+  void dial(std::unique_ptr<Session> session, Milliseconds deadline);
+  void on_connected();
   // What the loop tells it.
   void on_received(MutableBytes bytes);
   void on_peer_closed();
   void on_sent();
   void on_progress();
-  void on_broken();  // reset, write failure: gives everything up and closes
+  void on_broken(int error = 0);  // reset, write failure: gives everything up and closes
   void on_deadline();
   void on_command(const Command& command);
   void on_offer();  // after resume(): unread bytes, or none
   void on_room();   // when starved: go on
   void on_drain();
+  void on_leave();
+  void expire() { abort(CloseCause::TimedOut); }
   [[nodiscard]] bool on_disk_done(std::unique_ptr<DiskWork>& work);
   void flush();
   void force();  // the stop deadline has passed
@@ -61,6 +67,16 @@ class Connection final : public Sink {
   [[nodiscard]] std::unique_ptr<FileWriter> open_writer(Fd file, uint64_t ticket,
                                                         bool digest) override;
   void submit(std::unique_ptr<DiskWork> work) override;
+  void become(std::unique_ptr<Session> session) override;
+  void open_socket(ExchangeId id) override;
+  void close_socket(const Notice& last) override;
+  void write_shared(SharedMessageRef message, Bytes part) override;
+  void count_dropped() override;
+  void count_taken(ExchangeId id, uint32_t bytes) override;
+  void set_waiting(ExchangeId id, size_t bytes) override;
+  [[nodiscard]] const SocketSettings& socket_settings(uint32_t number) override;
+  [[nodiscard]] ws::DeflatePool& deflate_pool() override;
+  [[nodiscard]] uint32_t random() override;
   void set_deadline(Milliseconds at) override;
   void pause() override;
   void resume() override;
@@ -89,7 +105,7 @@ class Connection final : public Sink {
     Lingering,  // half-closed by us; reading and dropping
     Closed,     // close() was called; waiting for the poller's last word
   };
-  enum class Keep : uint8_t { Block, Blob, Static, File };
+  enum class Keep : uint8_t { Block, Blob, Static, File, Shared };
   // A run of queued bytes and what keeps them alive.
   struct Segment {
     char* data = nullptr;  // none of a file
@@ -97,7 +113,8 @@ class Connection final : public Sink {
     Keep keep = Keep::Block;
     int file = -1;
     bool owns_file = false;  // the last segment of a file closes it
-    uint64_t offset = 0;     // in the file; of a blob: where `data` lies in it
+    // In the file; of a blob: where `data` lies in it; of a shared message: the SharedMessage*.
+    uint64_t offset = 0;
   };
 
   void offer(MutableBytes bytes);
@@ -106,6 +123,7 @@ class Connection final : public Sink {
   void unpause();
   [[nodiscard]] bool starve();
   void mark_dirty();
+  void change_over();
   void send_queue();
   [[nodiscard]] SendResult send_parts();
   [[nodiscard]] SendResult send_file_part(size_t bytes);
@@ -122,6 +140,7 @@ class Connection final : public Sink {
   Loop& loop_;
   const ConnectionId id_;
   std::unique_ptr<Session> session_;
+  std::unique_ptr<Session> next_;  // takes over when the present one has returned
   std::vector<Segment> queue_;
   size_t queued_bytes_ = 0;  // in memory: those of files are not counted
   uint32_t files_queued_ = 0;
@@ -145,6 +164,7 @@ class Connection final : public Sink {
   bool starved_ = false;    // in the loop's other list: the lane or the exchanges have no room
   bool peer_closed_ = false;
   uint32_t open_exchanges_ = 0;
+  int error_ = 0;  // errno of its end
 
   friend class Loop;
 };

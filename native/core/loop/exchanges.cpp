@@ -16,6 +16,7 @@ ExchangeId Exchanges::open(uint32_t connection) {
   Slot& slot = slots_[index];
   slot.connection = connection;
   slot.in_use = true;
+  slot.is_socket = false;
   open_++;
   return {index, slot.generation};
 }
@@ -28,7 +29,14 @@ void Exchanges::close(ExchangeId id) {
   slot.in_use = false;
   slot.connection = free_;
   free_ = id.slot;
+  (slot.is_socket ? sockets_ : open_)--;
+}
+
+void Exchanges::keep(ExchangeId id) {
+  MR_CHECK(connection_of(id) != UINT32_MAX && !slots_[id.slot].is_socket);
+  slots_[id.slot].is_socket = true;
   open_--;
+  sockets_++;
 }
 
 uint32_t Exchanges::connection_of(ExchangeId id) const {

@@ -17,11 +17,14 @@ class Exchanges final {
   explicit Exchanges(uint32_t count_max)
       : count_max_(count_max < kSlotsMax ? count_max : kSlotsMax) {}
 
-  [[nodiscard]] bool has_room() const { return open_ < count_max_; }
+  [[nodiscard]] bool has_room() const { return open_ < count_max_ && open_ + sockets_ < kSlotsMax; }
   [[nodiscard]] ExchangeId open(uint32_t connection);  // only with has_room()
   void close(ExchangeId id);
+  // It is a socket from here on: it leaves its place among the `count_max` to others.
+  void keep(ExchangeId id);
   // The connection's index, or UINT32_MAX when the exchange is over.
   [[nodiscard]] uint32_t connection_of(ExchangeId id) const;
+  [[nodiscard]] bool is_socket(ExchangeId id) const { return slots_[id.slot].is_socket; }
   [[nodiscard]] uint32_t open_count() const { return open_; }
 
  private:
@@ -29,10 +32,12 @@ class Exchanges final {
     uint32_t generation = 0;
     uint32_t connection = UINT32_MAX;  // free: the next free slot
     bool in_use = false;
+    bool is_socket = false;
   };
   std::vector<Slot> slots_;
   uint32_t free_ = UINT32_MAX;
   uint32_t open_ = 0;
+  uint32_t sockets_ = 0;
   uint32_t count_max_;
 };
 

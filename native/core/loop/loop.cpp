@@ -39,10 +39,13 @@ Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& r
       timers_(now_),
       fields_(static_cast<size_t>(limits.header_count_max)) {
   inbox_.set_wake([](void* who) { static_cast<Poller*>(who)->wake(); }, poller_.get());
+  mailbox_.set_wake([](void* who) { static_cast<Poller*>(who)->wake(); }, poller_.get());
   lane_.loop_bell.set_wake([](void* who) { static_cast<Poller*>(who)->wake(); }, poller_.get());
 }
 
 Loop::~Loop() {
+  mailbox_.close();
+  Hub::of_process().forget(mailbox_);
   for (auto& connection : connections_) {
     if (connection != nullptr && !connection->is_closed())
       connection->abort(CloseCause::CloseCalled);
@@ -65,6 +68,7 @@ Milliseconds Loop::work() {
   if (!clock_is_fresh_) read_clock();
   clock_is_fresh_ = false;
   take_commands();
+  take_mail();
   take_disk_work();
   deliver_notices();
   offer_muted();
@@ -138,7 +142,7 @@ Milliseconds Loop::sleep_time() {
 bool Loop::waits_in_vain() {
   if (!notices_.empty()) return lane_.events.has_room(sizeof(Event));
   bool waits = !muted_.empty() || (!starved_.empty() && exchanges_.has_room());
-  return waits && lane_.events.has_room(head_room_);
+  return waits && lane_.has_room(head_room_);
 }
 
 void Loop::handle(const Completion& completion) {
@@ -152,11 +156,12 @@ void Loop::handle(const Completion& completion) {
   Connection* connection = find(completion.id);
   if (connection == nullptr || connection->is_closed()) return;
   switch (completion.kind) {
+    case CompletionKind::Connected: return connection->on_connected();
     case CompletionKind::Received: return connection->on_received(completion.bytes);
     case CompletionKind::PeerClosed: return connection->on_peer_closed();
     case CompletionKind::Sent: return connection->on_sent();
     case CompletionKind::Progressed: return connection->on_progress();
-    case CompletionKind::Failed: return connection->on_broken();
+    case CompletionKind::Failed: return connection->on_broken(completion.error);
     default: return;
   }
 }
@@ -268,19 +273,28 @@ void Loop::take(const Command& command) {
     case CommandKind::Drain:
     case CommandKind::Close:
       draining_ = true;
-      if (static_cast<CommandKind>(command.kind) == CommandKind::Close) begin_close(command.amount);
+      if (static_cast<CommandKind>(command.kind) == CommandKind::Close)
+        return begin_close(command.amount);
+      for (auto& connection : connections_) {
+        if (connection != nullptr) connection->on_leave();
+      }
       return;
+    case CommandKind::Publish: return publish(command);
+    case CommandKind::Connect: return dial(command);
     default: break;
   }
   uint32_t index = exchanges_.connection_of(command.exchange);
   if (index == UINT32_MAX) {
-    stats_.late_commands.increment();
+    bool is_leave_taking = static_cast<CommandKind>(command.kind) == CommandKind::Unsubscribe;
+    if (!is_leave_taking) stats_.late_commands.increment();
     Lane::drop(command);
     return;
   }
   if (static_cast<CommandKind>(command.kind) == CommandKind::Cut) {
     return connections_[index]->abort(CloseCause::CloseCalled);
   }
+  if (command.kind >= static_cast<uint16_t>(CommandKind::Subscribe))
+    return take_of_socket(command, index);
   connections_[index]->on_command(command);
 }
 
@@ -339,7 +353,7 @@ bool Loop::can_open_exchange() {
 }
 
 bool Loop::can_emit() {
-  if (notices_.empty() && lane_.events.has_room(head_room_)) return true;
+  if (notices_.empty() && lane_.has_room(head_room_)) return true;
   lane_.loop_waits_for_room.store(true, std::memory_order_relaxed);
   return false;
 }
@@ -353,6 +367,7 @@ Event* Loop::begin_event(size_t size) {
 }
 
 void Loop::end_event(Event* event) {
+  if ((event->flags & kEventBodyIsBlob) != 0) lane_.add_blob(event->body_length);
   lane_.events.commit(event->size);
   stats_.events.increment();
   events_written_ = true;

@@ -8,18 +8,23 @@
 #include <string>
 #include <vector>
 
+#include "core/base/random.h"
 #include "core/base/slab.h"
 #include "core/base/threads.h"
 #include "core/disk/disk.h"
+#include "core/lane/hub.h"
 #include "core/lane/lane.h"
+#include "core/lane/mailbox.h"
 #include "core/loop/connection.h"
 #include "core/loop/exchanges.h"
 #include "core/loop/timers.h"
+#include "core/loop/topics.h"
 #include "core/model/limits.h"
 #include "core/model/stats.h"
 #include "core/poll/poller.h"
 #include "core/proto/http1/encoder.h"
 #include "core/proto/protocols.h"
+#include "core/proto/ws/deflate.h"
 #include "core/route/router.h"
 
 namespace millrace {
@@ -37,6 +42,13 @@ class Loop final {
   // `protocol` is a name of protocols.h. Before the first turn, or on the loop's thread.
   [[nodiscard]] Status listen(ListenerId id, Fd socket, ProtocolMaker protocol);
 
+  // What Upgrade and Connect commands refer to by number, and where Publish commands go. Before the
+  // first turn; both live as long as the loop.
+  void set_sockets(std::span<const SocketSettings> settings, Bytes topic_space) {
+    socket_settings_ = settings;
+    topic_space_ = topic_space;
+  }
+
   // One turn is work() then poll(work's answer). work() takes commands, offers held-back bytes,
   // writes, and rings; it returns how long poll() may sleep. An inline host calls poll(0) when the
   // descriptor is readable.
@@ -48,6 +60,7 @@ class Loop final {
   [[nodiscard]] Lane& lane() { return lane_; }
   [[nodiscard]] const Stats& stats_view() const { return stats_; }
   [[nodiscard]] Poller& poller() { return *poller_; }
+  [[nodiscard]] Mailbox& mailbox() { return mailbox_; }
 
   // --- for its connections ---
   [[nodiscard]] Stats& stats() { return stats_; }
@@ -64,6 +77,10 @@ class Loop final {
   void end_event(Event* event);
   void notify(const Notice& notice);
   [[nodiscard]] bool can_emit();
+  [[nodiscard]] const SocketSettings& socket_settings(uint32_t number) const;
+  [[nodiscard]] ws::DeflatePool& deflate_pool() { return deflate_pool_; }
+  [[nodiscard]] uint32_t random() { return random_.next(); }
+  void end_socket(ExchangeId id);
   void count_completed() { completed_after_close_ += closing_ ? 1 : 0; }
   void count_forced(uint32_t exchanges) { forced_after_close_ += exchanges; }
   void count_response(uint16_t status);
@@ -87,7 +104,14 @@ class Loop final {
   void gate_accepting();
   void take_commands();
   void take_disk_work();
+  void take_mail();
   void take(const Command& command);
+  void take_of_socket(const Command& command, uint32_t index);
+  void publish(const Command& command);
+  void deliver(Bytes key, SharedMessage& message, uint16_t flags, ExchangeId except);
+  void dial(const Command& command);
+  void begin_dial(ConnectionId id, const Command& command, const DialTarget& target);
+  [[nodiscard]] Bytes topic_key(Bytes topic);
   void offer_starved();
   void offer_muted();
   void offer_all();
@@ -108,6 +132,16 @@ class Loop final {
   DiskInbox inbox_;
   std::vector<std::unique_ptr<DiskWork>> disk_work_;
   uint32_t last_ticket_ = 0;
+  Mailbox mailbox_;
+  std::vector<Post> posts_;
+  int64_t mail_dropped_ = 0;
+  Topics topics_;
+  std::string topic_key_;
+  std::vector<ExchangeId> addressees_;
+  std::span<const SocketSettings> socket_settings_;
+  Bytes topic_space_;
+  ws::DeflatePool deflate_pool_;
+  Random random_;
   std::unique_ptr<Poller> poller_;
   const Limits& limits_;
   const Router& router_;

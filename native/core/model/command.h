@@ -24,6 +24,9 @@ constexpr uint16_t kCommandHasConnection = 16;  // the header lines hold Connect
 // Flags of Save and Part.
 constexpr uint16_t kCommandDigest = 32;  // Save: with a SHA-256
 constexpr uint16_t kCommandSkip = 64;    // Part: its content is dropped
+// Flags of Send and Publish.
+constexpr uint16_t kCommandCompress = 128;  // where agreed on, if the message is large enough
+constexpr uint16_t kCommandShared = 256;    // `blob` is a reference to a SharedMessage, the body
 
 struct Command {
   uint32_t size = 0;  // of the whole record in the ring, a multiple of 8

@@ -24,6 +24,11 @@ constexpr uint16_t kEventHead = 4;         // HEAD: the response has no body on 
 constexpr uint16_t kEventBodyFollows = 8;  // the body comes by Body events, when it is asked for
 // Flags of a Part.
 constexpr uint16_t kEventHasFilename = 16;  // it is a file: it waits for a Part or Save command
+// Flags of a Message.
+constexpr uint16_t kEventText = 32;   // a text message, valid UTF-8; else binary
+constexpr uint16_t kEventAscii = 64;  // of which no byte is above 0x7f
+// Flag of a Request.
+constexpr uint16_t kEventUpgrade = 128;  // a valid WebSocket handshake: Upgrade may answer it
 
 // Layout, in 32-bit words, is what src/native/lane.ts reads (scripts/gen.mjs exports the offsets).
 // Text of a Request, all latin1: method, target, peer address, then "name\0value\n" per header

@@ -47,6 +47,7 @@ struct Route {
   BodyMode body = BodyMode::Buffer;
   uint16_t id = 0;              // number known to JavaScript
   uint16_t status = 200;        // Static
+  bool is_socket = false;       // Handler: only WebSocket handshakes get to it
   int64_t body_bytes_max = -1;  // -1: the server's limit
   std::string headers;  // Static: "Name: value\r\n" lines; MethodNotAllowed, Options: the Allow
                         // line; Handler: lines added to its answer (Allow, of a 405 of the user's);

@@ -19,8 +19,15 @@
 #include "core/model/head.h"
 #include "core/model/limits.h"
 #include "core/model/route.h"
+#include "core/model/shared_message.h"
+#include "core/model/socket.h"
 
 namespace millrace {
+
+namespace ws {
+class DeflatePool;
+}
+class Session;
 
 // Why a connection ends; the ten causes of the log come from it.
 enum class CloseCause : uint8_t {
@@ -77,6 +84,25 @@ class Sink {
 
   virtual void submit(std::unique_ptr<DiskWork> work) = 0;  // with a ticket
 
+  // --- sockets ---
+  // The connection goes on with another session as soon as this call into the present one has
+  // returned; what is unread is offered to it. Exchanges stay open under their ids.
+  virtual void become(std::unique_ptr<Session> session) = 0;
+  // The exchange is a socket from here on, no longer a request in flight.
+  virtual void open_socket(ExchangeId id) = 0;
+  // It is over: its last notice. The id is dead from here on.
+  virtual void close_socket(const Notice& last) = 0;
+  // `part` is a frame of the message, which is kept until it has left.
+  virtual void write_shared(SharedMessageRef message, Bytes part) = 0;
+  virtual void count_dropped() = 0;  // a message that was published, for want of room
+  // For JavaScript to look at: so many payload bytes of Send commands more have been taken; so many
+  // wait for the peer.
+  virtual void count_taken(ExchangeId id, uint32_t bytes) = 0;
+  virtual void set_waiting(ExchangeId id, size_t bytes) = 0;
+  [[nodiscard]] virtual const SocketSettings& socket_settings(uint32_t number) = 0;
+  [[nodiscard]] virtual ws::DeflatePool& deflate_pool() = 0;
+  [[nodiscard]] virtual uint32_t random() = 0;
+
   // --- connection ---
   // One deadline per connection; session.deadline() is called once when it passes. kNever: none.
   virtual void set_deadline(Milliseconds at) = 0;
@@ -121,6 +147,8 @@ class Session {
   virtual void peer_closed(Sink& sink) = 0;
   virtual void deadline(Sink& sink) = 0;
   virtual void flushed(Sink& sink) = 0;  // everything written has left
+  virtual void progressed(Sink&) {}      // some of it has, the rest waits for the peer
+  virtual void leave(Sink&) {}           // the server drains, but goes on serving
   virtual void drain(
       Sink& sink) = 0;  // the server is closing: end when idle, else after the last answer
   // Work that was submitted with a ticket of ours. False: nobody waits for it any more, and it is

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/model/limits.h"
+#include "core/model/socket.h"
 #include "core/poll/listen.h"
 #include "core/route/router.h"
 
@@ -28,6 +29,8 @@ struct ServerOptions {
   std::vector<RouteRow> routes;
   std::optional<Route> fallback;
   std::optional<Route> method_not_allowed;
+  std::vector<SocketSettings> sockets;  // by the number that Upgrade and Connect commands name
+  std::string topic_space;              // servers with the same one share their topics
 };
 
 }  // namespace millrace

@@ -61,6 +61,7 @@ bool Server::make_loops(OpenFailure& failure) {
     failure.status = poller.status();
     if (!poller.is_ok()) return false;
     loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, disk_, count));
+    loops_.back()->set_sockets(options_.sockets, options_.topic_space);
     for (size_t id = 0; id < shares_.size(); id++) {
       ProtocolMaker protocol = find_protocol(options_.listeners[id].protocol);
       Fd socket = shares_[id].descriptor();
@@ -73,6 +74,8 @@ bool Server::make_loops(OpenFailure& failure) {
   }
   return true;
 }
+
+bool Server::make_socket_pair(Fd& one, Fd& other) { return millrace::make_socket_pair(one, other); }
 
 Status Server::start() {
   if (options_.is_inline) return Status::ok();

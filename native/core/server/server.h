@@ -35,6 +35,9 @@ class Server final {
   [[nodiscard]] size_t loop_count() const { return loops_.size(); }
   [[nodiscard]] Loop& loop(size_t index) { return *loops_[index]; }
   [[nodiscard]] bool is_inline() const { return options_.is_inline; }
+  // Two connected sockets of this process; not open, with errno, when the system refuses.
+  [[nodiscard]] static bool make_socket_pair(Fd& one, Fd& other);
+  [[nodiscard]] const std::string& topic_space() const { return options_.topic_space; }
   [[nodiscard]] const std::vector<Address>& addresses() const { return addresses_; }
 
   // After the lanes' bells have been given their wake functions.

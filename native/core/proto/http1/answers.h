@@ -12,6 +12,7 @@
 #include "core/model/exchange.h"
 #include "core/proto/http1/file_answer.h"
 #include "core/proto/session.h"
+#include "core/proto/upgrade.h"
 
 namespace millrace::http1 {
 
@@ -25,6 +26,7 @@ enum class Framing : uint8_t {
 
 struct Answer {
   std::unique_ptr<FileAnswer> file;  // it is a file; looked for when its turn comes
+  std::unique_ptr<Upgrade> upgrade;  // what the connection may become instead
   ExchangeId id;                     // not valid: answered on the loop
   Blob bytes;                        // encoded but not its turn yet: the first `held` of them
   Bytes route_lines;  // header lines that the route adds to whatever answers; the route table owns

@@ -19,6 +19,7 @@ struct Found {
   bool says_keep_alive = false;
   bool expects = false;
   bool expects_other = false;
+  bool upgrades = false;
 };
 
 void look_at(const HeaderField& field, Found& found) {
@@ -32,6 +33,9 @@ void look_at(const HeaderField& field, Found& found) {
       if (!equals_folded(field.name, "expect")) return;
       found.expects = true;
       if (!equals_folded(field.value, "100-continue")) found.expects_other = true;
+      return;
+    case 7:
+      if (equals_folded(field.name, "upgrade")) found.upgrades = true;
       return;
     case 10:
       if (!equals_folded(field.name, "connection")) return;
@@ -146,6 +150,7 @@ ErrorCode apply_rules(const RequestHead& head, RequestRules& rules) {
     if (found.expects_other) return ErrorCode::ExpectationFailed;
     rules.expects_continue = true;
   }
+  rules.has_upgrade = found.upgrades;
   rules.says_keep_alive = head.minor_version == 0 && found.says_keep_alive && !found.says_close;
   rules.close = found.says_close || (head.minor_version == 0 && !rules.says_keep_alive);
   return ErrorCode::None;

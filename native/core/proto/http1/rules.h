@@ -18,6 +18,7 @@ struct RequestRules {
   bool close = false;            // the connection ends with this exchange
   bool says_keep_alive = false;  // an HTTP/1.0 client asked for persistence
   bool expects_continue = false;
+  bool has_upgrade = false;  // an Upgrade field is there
 };
 
 // None, or why the request is refused.

@@ -51,6 +51,7 @@ bool Http1Session::step(MutableBytes unread, size_t& consumed, Sink& sink) {
     case Phase::Chunked: return step_chunked(unread, consumed, sink);
     case Phase::Trailers: return step_trailers(unread, consumed, sink);
     case Phase::Complete: return body_complete(sink);
+    case Phase::Upgrading: return step_upgrading(unread, sink);
     case Phase::Dead: break;
   }
   return false;
@@ -114,6 +115,9 @@ bool Http1Session::begin_request(const RequestHead& head, size_t head_size, Byte
   uint32_t path_length = 0;
   sink.match_route(method, head.method, head.target, match, path_length);
   const Route& route = *match.route;
+  Answer answer;
+  if ((rules.has_upgrade || route.is_socket) && !judge_upgrade(head, rules, route, answer, sink))
+    return false;
   bool is_here = !rules.chunked && rules.length <= rest.size();
   bool is_due = is_here || route.body == BodyMode::Stream;  // the handler is called now
   if (!is_native(route) && is_due && !sink.can_open_exchange()) {
@@ -127,7 +131,6 @@ bool Http1Session::begin_request(const RequestHead& head, size_t head_size, Byte
   sink.count_request(route);
 
   auto connection_max = static_cast<uint32_t>(sink.limits().requests_per_connection_max);
-  Answer answer;
   answer.started = sink.now();
   answer.is_head = is_head_;
   answer.is_connect = method == Method::Connect;
@@ -161,6 +164,7 @@ bool Http1Session::begin_request(const RequestHead& head, size_t head_size, Byte
   }
   if (is_here && !is_native(route) && (route.body != BodyMode::Stream || !has_body)) {
     size_t length = static_cast<size_t>(rules.length);
+    if (answer.upgrade != nullptr) phase_ = Phase::Upgrading;
     hand_over(head, match, path_length, std::move(answer), rest.substr(0, length), sink);
     consumed += length;
     return true;
@@ -235,7 +239,11 @@ void Http1Session::command(const Command& command, Sink& sink) {
     response.blob = Blob::adopt(blob, command.body_length + spare);
     response.body = Bytes(blob + (is_write ? kBlobFront : 0), command.body_length);
   }
-  switch (static_cast<CommandKind>(command.kind)) {
+  auto kind = static_cast<CommandKind>(command.kind);
+  if (kind == CommandKind::Upgrade)
+    return change_over(command, *answer, response.header_lines, sink);
+  if (answer->upgrade != nullptr && kind != CommandKind::Informational) stay(*answer, sink);
+  switch (kind) {
     case CommandKind::SendFile:
       answer->file = file_answer_of(response.body);
       answer->file->status = command.status;
@@ -316,7 +324,7 @@ void Http1Session::end(CloseCause cause, Sink& sink) {
 
 // Nothing owed in either direction and nothing more to come.
 void Http1Session::end_if_over(Sink& sink) {
-  if (phase_ == Phase::Dead || held_back_ || in_receive_) return;
+  if (phase_ == Phase::Dead || phase_ == Phase::Upgrading || held_back_ || in_receive_) return;
   if (peer_closed_ && (phase_ != Phase::Head || offered_ > 0)) {
     return break_body(ErrorCode::Incomplete, sink, CloseCause::ClosedByClient);
   }
@@ -337,7 +345,12 @@ void Http1Session::refuse(ErrorCode code, Sink& sink, CloseCause cause) {
                              error_code_sentence(code));
   Response response;
   response.status = error_code_status(code);
-  response.header_lines = "Content-Type: text/plain;charset=utf-8\r\n";
+  // RFC 9110 15.5.22, RFC 6455 4.2.2: which protocol and version it would have to be.
+  response.header_lines =
+      response.status == 426
+          ? "Content-Type: text/plain;charset=utf-8\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+          : "Content-Type: text/plain;charset=utf-8\r\n";
   response.body = Bytes(text, std::min(static_cast<size_t>(length), sizeof(text) - 1));
   Answer answer;
   answer.cause = cause;

@@ -32,6 +32,7 @@ class Http1Session final : public Session {
     Chunked,
     Trailers,
     Complete,  // the body is there, the lane had no room
+    Upgrading,  // JavaScript says whether the connection becomes something else: nothing is parsed
     Dead,      // after a refusal or the last request: whatever comes is dropped, never parsed
   };
 
@@ -87,6 +88,11 @@ class Http1Session final : public Session {
   void body_command(const Command& command, Bytes content, Sink& sink);
   bool settle_continue(Answer& answer, Sink& sink);
   bool advance_stream(Sink& sink);
+  bool judge_upgrade(const RequestHead& head, const RequestRules& rules, const Route& route,
+                     Answer& answer, Sink& sink);
+  bool step_upgrading(MutableBytes unread, Sink& sink);
+  void stay(Answer& answer, Sink& sink);
+  void change_over(const Command& command, Answer& answer, Bytes header_lines, Sink& sink);
   bool look_for_file(Sink& sink);
   void file_found(Answer& answer, FindFileWork& found, Sink& sink);
   void send_plan(FilePlan& plan, Fd file, Blob content, Sink& sink);

@@ -214,6 +214,7 @@ void Http1Session::hand_over_read(Sink& sink) {
 void Http1Session::publish(Event& event, Answer&& answer, Sink& sink) {
   event.exchange = answer.id;
   if (answer.is_head) event.flags |= kEventHead;
+  if (answer.upgrade != nullptr) event.flags |= kEventUpgrade;
   event.peer_port = sink.peer().port;
   event.listener = sink.listener();
   event.queued_at = static_cast<uint32_t>(sink.now());

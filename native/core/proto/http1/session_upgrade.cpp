@@ -1,0 +1,74 @@
+// How a connection of the HTTP/1 session becomes a WebSocket, or does not (RFC 9110 7.8).
+#include <string>
+#include <utility>
+
+#include "core/proto/http1/session.h"
+
+namespace millrace::http1 {
+namespace {
+
+// What a client may send ahead of the 101 before we stop reading.
+constexpr size_t kAheadBytes = 64 * 1024;
+
+}  // namespace
+
+// False when the request was refused, or waits until everything before it is answered: the 101
+// would come in the middle otherwise.
+bool Http1Session::judge_upgrade(const RequestHead& head, const RequestRules& rules,
+                                 const Route& route, Answer& answer, Sink& sink) {
+  if (is_native(route)) return true;
+  ErrorCode error = ErrorCode::None;
+  bool has_body = rules.chunked || rules.length > 0;
+  answer.upgrade = find_upgrade(head, error);
+  if (answer.upgrade != nullptr && has_body) {
+    answer.upgrade = nullptr;
+    error = ErrorCode::WsHandshake;
+  }
+  if (answer.upgrade == nullptr) {
+    // Elsewhere a server may ignore the wish (RFC 9110 7.8).
+    if (!route.is_socket) return true;
+    refuse(error, sink);
+    return false;
+  }
+  if (answers_.is_empty()) return true;
+  held_back_ = true;
+  sink.pause();
+  return false;
+}
+
+bool Http1Session::step_upgrading(MutableBytes unread, Sink& sink) {
+  if (unread.size() <= kAheadBytes) return false;
+  held_back_ = true;
+  sink.pause();
+  return false;
+}
+
+// It was answered as any request.
+void Http1Session::stay(Answer& answer, Sink& sink) {
+  answer.upgrade = nullptr;
+  if (phase_ != Phase::Upgrading) return;
+  phase_ = Phase::Head;
+  held_back_ =
+      true;  // there may be unread bytes: the connection does not end before they were seen
+  sink.resume();
+}
+
+void Http1Session::change_over(const Command& command, Answer& answer, Bytes header_lines,
+                               Sink& sink) {
+  if (answer.upgrade == nullptr) return sink.abort(CloseCause::CloseCalled);  // answered before
+  std::string head = "HTTP/1.1 101 Switching Protocols\r\n";
+  ExchangeId id = answer.id;
+  std::unique_ptr<Session> next =
+      answer.upgrade->accept(id, sink.socket_settings(command.amount), head);
+  head.append(header_lines).append("\r\n");
+  sink.write(head);
+  sink.count_response(101);
+  answer.done = true;
+  answers_.pop();
+  phase_ = Phase::Dead;
+  sink.set_deadline(kNever);
+  sink.open_socket(id);
+  sink.become(std::move(next));
+}
+
+}  // namespace millrace::http1

@@ -1,0 +1,403 @@
+#include "core/proto/ws/session.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace millrace::ws {
+namespace {
+
+constexpr uint16_t kNormal = 1000;
+constexpr uint16_t kGoingAway = 1001;
+constexpr uint16_t kNoCode = 1005;
+constexpr uint16_t kAbnormal = 1006;
+constexpr size_t kFirstMessageBytes = 4096;
+
+uint16_t read_code(Bytes payload) {
+  return static_cast<uint16_t>(static_cast<uint8_t>(payload[0]) << 8 |
+                               static_cast<uint8_t>(payload[1]));
+}
+
+}  // namespace
+
+WsSession::WsSession(const SessionOptions& options)
+    : id_(options.id),
+      settings_(options.settings),
+      role_(options.role),
+      announced_(options.is_announced) {
+  if (!options.deflate.enabled) return;
+  deflate_ = std::make_unique<Deflate>();
+  deflate_->agreed = options.deflate;
+}
+
+WsSession::~WsSession() = default;
+
+// --- bytes in ---
+
+size_t WsSession::receive(MutableBytes unread, Sink& sink) {
+  if (!announced_) {
+    announced_ = true;
+    sink.set_waiting(id_, 0);
+    sink.notify({id_, EventKind::Opened});
+  }
+  heard_at_ = sink.now();
+  pinged_ = false;
+  stuck_ = false;
+  size_t consumed = 0;
+  while (state_ != State::Over && step(unread.subspan(consumed), consumed, sink)) {}
+  end_if_lost(sink);
+  arm(sink);
+  return state_ == State::Over ? unread.size() : consumed;
+}
+
+// One frame, or a piece of one; false when there is no progress without more bytes or room.
+bool WsSession::step(MutableBytes unread, size_t& consumed, Sink& sink) {
+  if (held_ || choked_) return false;
+  if (incoming_ != nullptr && incoming_->complete) return end_message(sink);
+  if (incoming_ != nullptr && incoming_->in_frame) return take_piece(unread, consumed, sink);
+  if (unread.empty()) return false;
+  FrameHead head;
+  int size = parse_frame_head(Bytes(unread.data(), unread.size()), head);
+  if (size == kFrameNeedMore) return false;
+  ErrorCode error = size == kFrameBroken ? ErrorCode::WsProtocol : judge(head);
+  if (error != ErrorCode::None) {
+    fail(error, sink);
+    return false;
+  }
+  MutableBytes rest = unread.subspan(static_cast<size_t>(size));
+  bool is_here = rest.size() >= head.length;
+  if (!is_control(head.opcode) && !(is_here && head.fin && incoming_ == nullptr)) {
+    consumed += static_cast<size_t>(size);
+    return begin_frame(head, sink) && take_piece(rest, consumed, sink);
+  }
+  // Before the payload is touched: without room all of it is read again.
+  if (!is_here || !may_hand_over(sink)) return false;
+  MutableBytes payload = rest.first(static_cast<size_t>(head.length));
+  consumed += static_cast<size_t>(size) + payload.size();
+  if (head.masked) apply_mask(payload, head.mask, 0);
+  Bytes bytes(payload.data(), payload.size());
+  if (is_control(head.opcode)) return take_control(head.opcode, bytes, sink);
+  return head.rsv1 ? inflate_whole(head, bytes, sink) : take_whole(head.opcode, bytes, sink);
+}
+
+// What a well-formed head may still do wrong here.
+ErrorCode WsSession::judge(const FrameHead& head) const {
+  if (head.masked != (role_ == Role::Server)) return ErrorCode::WsProtocol;
+  bool is_first = head.opcode == Opcode::Text || head.opcode == Opcode::Binary;
+  if (head.rsv1 && (!is_first || deflate_ == nullptr)) return ErrorCode::WsProtocol;
+  if (is_control(head.opcode)) return ErrorCode::None;
+  if (is_first == (incoming_ != nullptr)) return ErrorCode::WsProtocol;
+  bool is_compressed = is_first ? head.rsv1 : incoming_->compressed;
+  size_t before = is_first || is_compressed ? 0 : incoming_->used;
+  // Of a compressed message only what comes out counts.
+  if (!is_compressed && head.length > settings_.payload_bytes_max - before)
+    return ErrorCode::WsTooBig;
+  return ErrorCode::None;
+}
+
+bool WsSession::may_hand_over(Sink& sink) {
+  if (state_ != State::Open || sink.can_emit()) return true;
+  stuck_ = true;
+  return false;
+}
+
+bool WsSession::take_control(Opcode opcode, Bytes bytes, Sink& sink) {
+  if (opcode == Opcode::Close) return take_close(bytes, sink);
+  if (state_ != State::Open) return true;
+  EventKind kind = opcode == Opcode::Ping ? EventKind::Ping : EventKind::Pong;
+  Event* event = sink.begin_event(id_, sizeof(Event) + bytes.size());
+  event->kind = static_cast<uint16_t>(kind);
+  event->exchange = id_;
+  event->body_length = static_cast<uint32_t>(bytes.size());
+  std::memcpy(reinterpret_cast<char*>(event + 1), bytes.data(), bytes.size());
+  sink.end_event(event);
+  // RFC 6455 5.5.2: with the same payload. It overtakes the messages that still wait here.
+  if (kind == EventKind::Ping && settings_.automatic_pong)
+    put(Opcode::Pong, bytes, false, true, sink);
+  return state_ == State::Open;
+}
+
+bool WsSession::take_close(Bytes payload, Sink& sink) {
+  uint16_t code = payload.empty() ? kNoCode : kAbnormal;
+  if (payload.size() >= 2) code = read_code(payload);
+  Bytes reason = payload.size() > 2 ? payload.substr(2) : Bytes();
+  if (!payload.empty() && (payload.size() == 1 || !is_valid_close_code(code))) {
+    fail(ErrorCode::WsProtocol, sink);
+    return false;
+  }
+  if (!is_utf8(reason)) {
+    fail(ErrorCode::WsBadText, sink);
+    return false;
+  }
+  if (state_ == State::Leaving || peer_code_ != 0) return true;
+  // The last one: whoever is told of messages is told of this as well.
+  if (!sink.can_emit()) {
+    // Only while Closing, where messages were dropped without asking: say it without the reason.
+    reason = {};
+  } else {
+    Event* event = sink.begin_event(id_, sizeof(Event) + reason.size());
+    event->kind = static_cast<uint16_t>(EventKind::Ending);
+    event->exchange = id_;
+    event->status = code;
+    event->body_length = static_cast<uint32_t>(reason.size());
+    std::memcpy(reinterpret_cast<char*>(event + 1), reason.data(), reason.size());
+    sink.end_event(event);
+  }
+  peer_code_ = code;
+  CloseCause cause = state_ == State::Open ? CloseCause::ClosedByClient : CloseCause::CloseCalled;
+  // RFC 6455 5.5.1: echoed, behind what is being sent. What waits behind that is not wanted.
+  if (state_ == State::Open) {
+    backlog_ = nullptr;
+    put(Opcode::Close, payload.substr(0, std::min<size_t>(payload.size(), 2)), false, true, sink);
+  }
+  incoming_ = nullptr;
+  end(code, true, ErrorCode::None, sink);
+  if (role_ == Role::Server) {
+    sink.finish(cause);
+  } else {
+    state_ = State::Leaving;
+    closing_since_ = sink.now();
+    if (peer_closed_) sink.finish(cause);
+  }
+  return false;
+}
+
+// --- messages in ---
+
+bool WsSession::take_whole(Opcode opcode, Bytes bytes, Sink& sink) {
+  Utf8Check check;
+  if (opcode == Opcode::Text && (!check.feed(bytes) || !check.is_complete())) {
+    fail(ErrorCode::WsBadText, sink);
+    return false;
+  }
+  hand_over(opcode, check.is_ascii(), bytes, Blob(), sink);
+  return true;
+}
+
+bool WsSession::begin_frame(const FrameHead& head, Sink& sink) {
+  if (incoming_ == nullptr) {
+    incoming_ = std::make_unique<Incoming>();
+    incoming_->opcode = head.opcode;
+    incoming_->compressed = head.rsv1;
+    if (head.rsv1) {
+      incoming_->inflater = take_inflater(sink);
+      if (incoming_->inflater == nullptr) {
+        fail(ErrorCode::WsBadDeflate, sink);
+        return false;
+      }
+    }
+  }
+  Incoming& incoming = *incoming_;
+  incoming.in_frame = true;
+  incoming.is_last = head.fin;
+  incoming.left = head.length;
+  incoming.phase = 0;
+  incoming.mask = head.masked ? head.mask : 0;
+  return true;
+}
+
+bool WsSession::take_piece(MutableBytes rest, size_t& consumed, Sink& sink) {
+  Incoming& incoming = *incoming_;
+  auto size = static_cast<size_t>(std::min<uint64_t>(incoming.left, rest.size()));
+  MutableBytes piece = rest.first(size);
+  if (incoming.mask != 0) apply_mask(piece, incoming.mask, static_cast<size_t>(incoming.phase & 3));
+  consumed += size;
+  incoming.phase += size;
+  incoming.left -= size;
+  bool is_over = incoming.left == 0;
+  if (!add(Bytes(piece.data(), size), is_over && incoming.is_last, sink)) return false;
+  if (!is_over) return false;
+  incoming.in_frame = false;
+  if (!incoming.is_last) return true;
+  incoming.complete = true;
+  return end_message(sink);
+}
+
+// Bytes of the message, at most maxPayloadLength of them whatever the peer announces.
+bool WsSession::add(Bytes piece, bool is_last, Sink& sink) {
+  Incoming& incoming = *incoming_;
+  size_t before = incoming.used;
+  ErrorCode error = ErrorCode::None;
+  if (incoming.compressed) {
+    error = incoming.inflater->inflate(piece, is_last, settings_.payload_bytes_max, incoming.bytes,
+                                       incoming.used);
+  } else if (!piece.empty()) {
+    size_t needed = incoming.used + piece.size();
+    if (needed > incoming.bytes.size()) {
+      size_t step = std::max({kFirstMessageBytes, needed, incoming.bytes.size() * 2});
+      size_t due = incoming.is_last ? needed + static_cast<size_t>(incoming.left) : step;
+      incoming.bytes.grow(std::max(needed, std::min(step, due)));
+    }
+    std::memcpy(incoming.bytes.data() + incoming.used, piece.data(), piece.size());
+    incoming.used = needed;
+  }
+  if (error == ErrorCode::None && incoming.opcode == Opcode::Text) {
+    Bytes fresh = incoming.bytes.bytes().substr(before, incoming.used - before);
+    if (!incoming.utf8.feed(fresh) || (is_last && !incoming.utf8.is_complete()))
+      error = ErrorCode::WsBadText;
+  }
+  if (error == ErrorCode::None) return true;
+  fail(error, sink);
+  return false;
+}
+
+bool WsSession::end_message(Sink& sink) {
+  if (!may_hand_over(sink)) return false;
+  std::unique_ptr<Incoming> incoming = std::move(incoming_);
+  if (incoming->inflater != nullptr) give_back(std::move(incoming->inflater), sink);
+  bool ascii = incoming->utf8.is_ascii();
+  Bytes bytes = incoming->bytes.bytes().substr(0, incoming->used);
+  hand_over(incoming->opcode, ascii, bytes, std::move(incoming->bytes), sink);
+  return true;
+}
+
+bool WsSession::inflate_whole(const FrameHead& head, Bytes bytes, Sink& sink) {
+  if (!begin_frame(head, sink)) return false;
+  incoming_->in_frame = false;
+  if (!add(bytes, true, sink)) return false;
+  incoming_->complete = true;
+  return end_message(sink);
+}
+
+// `blob` owns the bytes, or is empty.
+void WsSession::hand_over(Opcode opcode, bool ascii, Bytes bytes, Blob blob, Sink& sink) {
+  if (state_ != State::Open) return;  // nobody is told of what comes behind our close frame
+  bool is_inline = bytes.size() <= kInlineBodyMax;
+  Event* event = sink.begin_event(id_, sizeof(Event) + (is_inline ? bytes.size() : 0));
+  event->kind = static_cast<uint16_t>(EventKind::Message);
+  event->exchange = id_;
+  event->body_length = static_cast<uint32_t>(bytes.size());
+  if (opcode == Opcode::Text)
+    event->flags = static_cast<uint16_t>(kEventText | (ascii ? kEventAscii : 0));
+  if (is_inline) {
+    std::memcpy(reinterpret_cast<char*>(event + 1), bytes.data(), bytes.size());
+  } else {
+    if (blob.empty()) blob = Blob::copy(bytes);
+    event->flags |= kEventBodyIsBlob;
+    event->blob = reinterpret_cast<uint64_t>(blob.release());
+  }
+  sink.end_event(event);
+}
+
+std::unique_ptr<Inflater> WsSession::take_inflater(Sink& sink) {
+  if (deflate_->inflater != nullptr) return std::move(deflate_->inflater);
+  return sink.deflate_pool().take_inflater(deflate_->agreed.peer_window_bits);
+}
+
+void WsSession::give_back(std::unique_ptr<Inflater> inflater, Sink& sink) {
+  if (deflate_->agreed.peer_takeover) {
+    deflate_->inflater = std::move(inflater);
+  } else {
+    sink.deflate_pool().give_back(std::move(inflater));
+  }
+}
+
+// --- ending ---
+
+void WsSession::close(uint16_t code, Bytes reason, Sink& sink) {
+  if (state_ != State::Open) return;
+  char payload[kControlPayloadMax];
+  size_t size = 0;
+  if (code != kNoCode) {
+    payload[0] = static_cast<char>(code >> 8);
+    payload[1] = static_cast<char>(code & 0xff);
+    size = std::min(reason.size(), kControlPayloadMax - 2);
+    std::memcpy(payload + 2, reason.data(), size);
+    size += 2;
+  }
+  put(Opcode::Close, Bytes(payload, size), false, false, sink);
+  state_ = State::Closing;
+  closing_since_ = sink.now();
+  if (held_) {
+    // What it sends is not handed over any more: its close frame may stand behind it.
+    held_ = false;
+    sink.resume();
+  }
+  arm(sink);
+}
+
+// The peer did something wrong, or nothing for too long.
+void WsSession::fail(ErrorCode error, Sink& sink, CloseCause cause) {
+  uint16_t code = close_code_of(error);
+  sink.count_refusal(error);
+  if (state_ == State::Open) {
+    backlog_ = nullptr;
+    uint16_t said = code == kAbnormal ? kGoingAway : code;
+    char payload[2] = {static_cast<char>(said >> 8), static_cast<char>(said & 0xff)};
+    put(Opcode::Close, Bytes(payload, 2), false, true, sink);
+  }
+  incoming_ = nullptr;
+  end(code, false, error, sink);
+  sink.finish(cause);
+}
+
+void WsSession::end(uint16_t code, bool clean, ErrorCode error, Sink& sink) {
+  if (state_ == State::Over || state_ == State::Leaving) {
+    state_ = State::Over;
+    return;
+  }
+  state_ = State::Over;
+  Notice last{id_, EventKind::Ended, code, clean ? 1u : 0u, static_cast<uint32_t>(error)};
+  sink.close_socket(last);
+}
+
+void WsSession::lost(Sink& sink) {
+  bool was_leaving = state_ == State::Leaving;
+  end(kAbnormal, false, ErrorCode::WsLost, sink);
+  sink.finish(was_leaving ? CloseCause::CloseCalled : CloseCause::ClosedByClient);
+}
+
+// The peer has closed without a closing handshake, and what it sent before has been seen to.
+void WsSession::end_if_lost(Sink& sink) {
+  if (peer_closed_ && announced_ && state_ != State::Over && !held_ && !stuck_ && !choked_)
+    lost(sink);
+}
+
+void WsSession::peer_closed(Sink& sink) {
+  peer_closed_ = true;
+  end_if_lost(sink);
+}
+
+// Going on 1001 (RFC 6455 7.4.1).
+void WsSession::drain(Sink& sink) { close(kGoingAway, {}, sink); }
+void WsSession::leave(Sink& sink) { close(kGoingAway, {}, sink); }
+
+void WsSession::gone(Sink& sink) { end(kAbnormal, false, ErrorCode::WsLost, sink); }
+
+// --- time ---
+
+Milliseconds WsSession::next_due() const {
+  if (state_ == State::Closing || state_ == State::Leaving)
+    return closing_since_ + settings_.close_timeout;
+  // A peer that we do not read cannot be heard.
+  if (state_ == State::Over || settings_.idle_timeout == 0 || held_ || stuck_ || choked_)
+    return kNever;
+  bool asks = settings_.pings && !pinged_;
+  return heard_at_ + (asks ? settings_.idle_timeout / 2 : settings_.idle_timeout);
+}
+
+// A deadline that comes too soon costs one look when it passes; moving it would cost one per
+// message.
+void WsSession::arm(Sink& sink) {
+  Milliseconds due = next_due();
+  if (due == kNever || (armed_at_ != kNever && armed_at_ <= due)) return;
+  armed_at_ = due;
+  sink.set_deadline(due);
+}
+
+void WsSession::deadline(Sink& sink) {
+  armed_at_ = kNever;
+  Milliseconds due = next_due();
+  if (due == kNever || sink.now() < due) return arm(sink);
+  if (state_ != State::Open) {
+    if (state_ == State::Closing) end(kAbnormal, false, ErrorCode::WsTimeout, sink);
+    return sink.abort(CloseCause::TimedOut);
+  }
+  if (settings_.pings && !pinged_) {
+    pinged_ = true;
+    put(Opcode::Ping, {}, false, true, sink);
+    return arm(sink);
+  }
+  fail(ErrorCode::WsTimeout, sink, CloseCause::TimedOut);
+}
+
+}  // namespace millrace::ws
