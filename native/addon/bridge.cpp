@@ -58,7 +58,7 @@ void Bridge::copy_event(const Event& event, char* out, size_t size, std::string&
   uint32_t slot = event.exchange.is_valid() ? event.exchange.slot : 0;
   copy->exchange.slot = slot | (number_ << kSlotBits);
   bool is_client = event.kind == static_cast<uint16_t>(EventKind::Opened) && event.head_a != 0;
-  if (is_client) begin_queue(event.exchange.slot);
+  if (is_client) begin_queue(event.exchange);
   if (is_blob(event)) {
     copy->blob = (number_ << kSlotBits) | static_cast<uint32_t>(bodies_.size());
     bodies_.push_back(lane_.take_blob(event));
@@ -92,18 +92,18 @@ napi_value Bridge::take_text(napi_env env, uint32_t index, bool is_ascii) {
 }
 
 // Zeroed memory of the system costs nothing before it is touched.
-void Bridge::begin_queue(uint32_t slot) {
-  if (queued_ == nullptr) {
-    queued_ = static_cast<uint32_t*>(std::calloc(Meters::kSlots, sizeof(uint32_t)));
-    MR_CHECK(queued_ != nullptr);
+void Bridge::begin_queue(ExchangeId id) {
+  if (queues_ == nullptr) {
+    queues_ = static_cast<Queue*>(std::calloc(Meters::kSlots, sizeof(Queue)));
+    MR_CHECK(queues_ != nullptr);
   }
-  queued_[slot] = lane_.meters.taken(slot);
+  queues_[id.slot] = {id.generation + 1, lane_.meters.taken(id.slot)};
 }
 
-uint64_t Bridge::waiting(uint32_t slot) const {
-  if (queued_ == nullptr) return 0;
-  uint32_t untaken = queued_[slot] - lane_.meters.taken(slot);
-  return uint64_t{untaken} + lane_.meters.waiting(slot);
+uint64_t Bridge::waiting(ExchangeId id) const {
+  if (!is_queue_of(id)) return 0;
+  uint32_t untaken = queues_[id.slot].bytes - lane_.meters.taken(id.slot);
+  return uint64_t{untaken} + lane_.meters.waiting(id.slot);
 }
 
 Bridge::Room Bridge::begin_command(size_t content_size) {

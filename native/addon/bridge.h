@@ -21,7 +21,7 @@ class Bridge final {
   // handle.
   Bridge(Host& host, Loop& loop, uint32_t number)
       : host_(host), loop_(loop), lane_(loop.lane()), number_(number) {}
-  ~Bridge() { std::free(queued_); }
+  ~Bridge() { std::free(queues_); }
   Bridge(const Bridge&) = delete;
   Bridge& operator=(const Bridge&) = delete;
 
@@ -57,9 +57,12 @@ class Bridge final {
   [[nodiscard]] size_t body_count() const { return bodies_.size(); }
 
   // --- sockets: payload bytes on their way to the peer, by slot ---
-  void begin_queue(uint32_t slot);  // the slot has a new socket
-  void add_queued(uint32_t slot, uint32_t bytes) { queued_[slot] += bytes; }
-  [[nodiscard]] uint64_t waiting(uint32_t slot) const;
+  void begin_queue(ExchangeId id);  // the slot has a new socket
+  void add_queued(ExchangeId id, uint32_t bytes) {
+    if (is_queue_of(id)) queues_[id.slot].bytes += bytes;
+  }
+  // 0 when the slot is another's by now, or not yet its own.
+  [[nodiscard]] uint64_t waiting(ExchangeId id) const;
   [[nodiscard]] Mailbox& mailbox() { return loop_.mailbox(); }
 
   [[nodiscard]] Lane& lane() { return lane_; }
@@ -68,6 +71,15 @@ class Bridge final {
   [[nodiscard]] bool has_unflushed() const { return unflushed_; }
 
  private:
+  // What was sent, as a running total that wraps. Generations count from 1 here: memory begins as
+  // 0.
+  struct Queue {
+    uint32_t generation;
+    uint32_t bytes;
+  };
+  [[nodiscard]] bool is_queue_of(ExchangeId id) const {
+    return queues_ != nullptr && queues_[id.slot].generation == id.generation + 1;
+  }
   void copy_event(const Event& event, char* out, size_t size, std::string& text);
 
   Host& host_;
@@ -76,8 +88,8 @@ class Bridge final {
   const uint32_t number_;
   napi_threadsafe_function doorbell_ = nullptr;
   bool unflushed_ = false;
-  uint32_t* queued_ = nullptr;  // running totals that wrap; made for the first socket
-  std::vector<Blob> bodies_;    // large bodies of the batch that is being dispatched
+  Queue* queues_ = nullptr;   // by slot; made for the first socket
+  std::vector<Blob> bodies_;  // large bodies of the batch that is being dispatched
 };
 
 }  // namespace millrace::addon

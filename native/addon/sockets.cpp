@@ -44,7 +44,7 @@ napi_value upgrade(napi_env env, napi_callback_info info) {
   napi_get_value_string_latin1(env, call.arguments[2], room.content, length + 1, &length);
   room.command->header_length = static_cast<uint32_t>(length);
   room.command->amount = uint_of(env, call.arguments[3]);
-  call.bridge->begin_queue(call.handle & Bridge::kSlotMask);
+  call.bridge->begin_queue(room.command->exchange);
   call.bridge->end_command(room.command);
   return truth(env, true);
 }
@@ -54,8 +54,8 @@ template <bool (*put_body)(napi_env, napi_value, Command&, char*, Spare)>
 napi_value send(napi_env env, napi_callback_info info) {
   Call call(env, info, 5);
   if (call.bridge == nullptr) return number(env, kIsReleased);
-  uint32_t slot = call.handle & Bridge::kSlotMask;
-  uint64_t waiting = call.bridge->waiting(slot);
+  ExchangeId id{call.handle & Bridge::kSlotMask, uint_of(env, call.arguments[1])};
+  uint64_t waiting = call.bridge->waiting(id);
   if (waiting > uint_of(env, call.arguments[3])) return number(env, kIsFull);
   Bridge::Room room = begin_plain(env, call, CommandKind::Send, Bridge::kBodyRoom);
   uint32_t flags = uint_of(env, call.arguments[2]);
@@ -64,15 +64,16 @@ napi_value send(napi_env env, napi_callback_info info) {
   command.flags = static_cast<uint16_t>((flags >> 16) & kCommandCompress);
   if (!put_body(env, call.arguments[4], command, room.content, kFramed)) return nullptr;
   uint32_t length = command.body_length;
-  call.bridge->add_queued(slot, length);
+  call.bridge->add_queued(id, length);
   call.bridge->end_command(&command);
   return number(env, static_cast<int64_t>(waiting + length));
 }
 
 napi_value buffered(napi_env env, napi_callback_info info) {
-  Call call(env, info, 1);
+  Call call(env, info, 2);
   if (call.bridge == nullptr) return number(env, 0);
-  return number(env, static_cast<int64_t>(call.bridge->waiting(call.handle & Bridge::kSlotMask)));
+  ExchangeId id{call.handle & Bridge::kSlotMask, uint_of(env, call.arguments[1])};
+  return number(env, static_cast<int64_t>(call.bridge->waiting(id)));
 }
 
 // handle, generation, low, number

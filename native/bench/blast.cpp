@@ -8,6 +8,14 @@
 //
 // FILE of --request holds one request as it is sent; "{n}" in it (or in path and headers) becomes a
 // number of ten digits that differs from request to request. --idle: see blast_idle.h.
+//
+//   blast ... --ws echo|broadcast [--size 64] [--binary | --json] [--deflate]
+//         [--publish-path /publish] [--gated]
+//
+// WebSockets (ws_echo.h, ws_broadcast.h): messages of --size bytes, each with its number, each
+// verified; --depth of them on their way on each connection, or from the one that publishes.
+// --gated says {"connected":N} and begins when a line comes on stdin; the connections are closed
+// when stdin ends. So whoever measures the server can leave opening and closing out.
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -27,6 +35,8 @@
 #include "bench/histogram.h"
 #include "bench/request_template.h"
 #include "bench/response_pattern.h"
+#include "bench/ws_broadcast.h"
+#include "bench/ws_echo.h"
 
 namespace millrace::bench {
 namespace {
@@ -247,8 +257,11 @@ class Blast final {
 int main(int count, char** words) {
   using namespace millrace::bench;  // NOLINT: the whole program is of that namespace
   BlastOptions options = read_blast_options(count, words);
-  RequestTemplate request(request_text_of(options));
   raise_descriptor_limit();
+  if (options.ws == "broadcast") return std::make_unique<WsBroadcast>(options)->run();
+  if (options.ws == "echo" && options.idle > 0) return std::make_unique<WsIdle>(options)->run();
+  if (options.ws == "echo") return std::make_unique<WsEcho>(options)->run();
+  RequestTemplate request(request_text_of(options));
   if (options.idle > 0) return std::make_unique<IdleCrowd>(options, request)->run();
   return std::make_unique<Blast>(options, request)->run();
 }

@@ -19,6 +19,13 @@ struct BlastOptions {
   double seconds = 5;
   double warmup = 0;  // seconds before that; its answers are verified but not counted
   size_t idle = 0;    // not 0: the mode of blast_idle.h
+  std::string ws;     // "echo" or "broadcast": WebSockets
+  size_t size = 64;   // bytes of a message
+  bool binary = false;
+  bool json = false;
+  bool deflate = false;  // offer permessage-deflate
+  bool gated = false;    // says when it is connected, and waits to be told to begin
+  std::string publish_path = "/publish";
   std::string method;
   std::string path = "/";
   std::string headers;
@@ -62,6 +69,20 @@ inline BlastOptions read_blast_options(int count, char** words) {
       options.warmup = arguments.seconds();
     else if (arguments.is("--idle"))
       options.idle = size(1);
+    else if (arguments.is("--ws"))
+      options.ws = arguments.text();
+    else if (arguments.is("--size"))
+      options.size = size(0);
+    else if (arguments.is("--binary"))
+      options.binary = true;
+    else if (arguments.is("--json"))
+      options.json = true;
+    else if (arguments.is("--deflate"))
+      options.deflate = true;
+    else if (arguments.is("--gated"))
+      options.gated = true;
+    else if (arguments.is("--publish-path"))
+      options.publish_path = arguments.text();
     else if (arguments.is("--method"))
       options.method = arguments.text();
     else if (arguments.is("--path"))
@@ -80,6 +101,8 @@ inline BlastOptions read_blast_options(int count, char** words) {
       arguments.refuse();
   }
   if ((options.port == 0) == options.unix_path.empty()) fail("give one of --port and --unix");
+  if (!options.ws.empty() && options.ws != "echo" && options.ws != "broadcast")
+    fail("--ws takes echo or broadcast, not ", options.ws.c_str());
   return options;
 }
 

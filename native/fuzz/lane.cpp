@@ -3,6 +3,7 @@
 // lane between a loop and its JavaScript: whoever sleeps while there is something for it is woken.
 #include <cstring>
 #include <deque>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -225,6 +226,8 @@ class LaneRun final {
 
  private:
   static constexpr size_t kSizes[] = {64, 20'000, 100'000, 300'000};
+  // A few fill the lane, although nothing of that size is there.
+  static constexpr uint32_t kBlobSays = Lane::kBlobBytesMax / 4 + 1;
   enum class LoopAt { Take, Offer, Ring, Doze, Look, Sleep };
   enum class JsAt { Gather, Taken, Answer, Flush, Doze, Look, Sleep };
 
@@ -243,7 +246,8 @@ class LaneRun final {
     record->kind = 1;
     if (count.sent % 3 == 2) {
       record->flags = blob_flag;
-      record->body_length = 16;
+      record->body_length = kBlobSays;
+      if constexpr (std::is_same_v<Record, Event>) lane_.add_blob(kBlobSays);
       record->blob = reinterpret_cast<uint64_t>(Blob::uninitialized(16).release());
     }
     std::memcpy(room + record_size_ - 8, &count.sent, 8);
@@ -260,7 +264,11 @@ class LaneRun final {
     MR_CHECK(number == count.taken);
     const auto* fields = reinterpret_cast<const Record*>(record);
     if ((fields->flags & blob_flag) != 0) {
-      Blob dropped = Blob::adopt(reinterpret_cast<char*>(fields->blob), fields->body_length);
+      if constexpr (std::is_same_v<Record, Event>) {
+        Blob dropped = lane_.take_blob(*fields);
+      } else {
+        Blob dropped = Blob::adopt(reinterpret_cast<char*>(fields->blob), fields->body_length);
+      }
     }
     count.taken++;
     ring.pop(record_size_);
@@ -287,8 +295,7 @@ class LaneRun final {
         loop_at_ = LoopAt::Look;
         return;
       case LoopAt::Look:
-        loop_.asleep =
-            lane_.commands.is_empty() && !(is_starved_ && lane_.events.has_room(record_size_));
+        loop_.asleep = lane_.commands.is_empty() && !(is_starved_ && lane_.has_room(record_size_));
         loop_at_ = LoopAt::Sleep;
         return;
       case LoopAt::Sleep: {
@@ -311,7 +318,7 @@ class LaneRun final {
   void offer() {
     is_starved_ = false;
     if (events_.sent < events_.wanted) {
-      if (put<Event>(lane_.events, events_, kEventBodyIsBlob)) {
+      if (lane_.has_room(record_size_) && put<Event>(lane_.events, events_, kEventBodyIsBlob)) {
         has_written_ = true;
         return;
       }

@@ -15,9 +15,12 @@
 #include "core/base/blob.h"
 #include "core/base/check.h"
 #include "core/base/counter.h"  // brings <atomic>
+#include "core/base/fd.h"
+#include "core/lane/meters.h"  // figures, on which no order rests: theirs stay what they are
 #include "core/model/command.h"
 #include "core/model/event.h"
 #include "core/model/exchange.h"
+#include "core/model/shared_message.h"
 #include "fuzz/input.h"
 
 namespace stepped {
@@ -155,14 +158,25 @@ class atomic final {
     machine.point();
   }
   T exchange(T value, memory_order) {
-    machine.point();
-    machine.settle_own(&value_);
-    T before = static_cast<T>(value_);
-    value_ = static_cast<uint64_t>(value);
-    return before;
+    return change([value](T) { return value; });
+  }
+  T fetch_add(T value, memory_order) {
+    return change([value](T before) { return static_cast<T>(before + value); });
+  }
+  T fetch_sub(T value, memory_order) {
+    return change([value](T before) { return static_cast<T>(before - value); });
   }
 
  private:
+  template <typename Next>
+  T change(Next next) {
+    machine.point();
+    machine.settle_own(&value_);
+    T before = static_cast<T>(value_);
+    value_ = static_cast<uint64_t>(next(before));
+    return before;
+  }
+
   uint64_t value_;
 };
 

@@ -48,8 +48,15 @@ class FakeSink final : public Sink {
   }
   void half_close() {
     if (!is_open_) return;
+    peer_closed_ = true;
     session_->peer_closed(*this);
     settle();
+  }
+  // Both in one batch of completions: before what the first led to goes on.
+  void feed_and_half_close(Bytes bytes) {
+    unread_.append(bytes);
+    offer();
+    if (is_open_) half_close();
   }
   void lose() { close(); }
   void start_draining() { draining_ = true; }
@@ -86,6 +93,7 @@ class FakeSink final : public Sink {
 
   // While it is set, can_emit() says no; clearing it counts with the next settle().
   bool lane_is_full = false;
+  size_t room = SIZE_MAX;  // in the lane: for so many events more, of those that are asked for
   void settle_now() { settle(); }
   // What the disk has finished, waiting for at least one piece of it.
   void wait_for_disk() {
@@ -136,6 +144,7 @@ class FakeSink final : public Sink {
   }
   void end_event(Event* event) override {
     MR_CHECK(event->size == record_size_);
+    if (room != SIZE_MAX) room--;
     events.push_back(see_event(*event));
   }
   void notify(const Notice& notice) override {
@@ -148,7 +157,7 @@ class FakeSink final : public Sink {
     events.push_back(seen);
   }
   bool can_emit() override {
-    if (!lane_is_full) return true;
+    if (!lane_is_full && room > 0) return true;
     muted_ = muted_ || !starved_;
     paused_ = starved_ = true;
     return false;
@@ -180,6 +189,11 @@ class FakeSink final : public Sink {
     written.append(bytes);
     if (size > 0) files_queued_++;
   }
+  void flush() override {
+    if (buffered_ == 0 || peer_is_stuck) return;
+    buffered_ = 0;
+    session_->flushed(*this);
+  }
   size_t buffered() const override { return buffered_; }
   size_t files_queued() const override { return files_queued_; }
   void become(std::unique_ptr<Session> session) override { next_ = std::move(session); }
@@ -191,6 +205,7 @@ class FakeSink final : public Sink {
     MR_CHECK(is_open(last.id));
     exchanges_[last.id.slot] = false;
     open_count_--;
+    waiting = 0;
     notify(last);
   }
   void write_shared(SharedMessageRef message, Bytes part) override {
@@ -198,11 +213,18 @@ class FakeSink final : public Sink {
     write(part);
   }
   void count_dropped() override { dropped++; }
-  void count_taken(ExchangeId, uint32_t bytes) override { taken += bytes; }
-  void set_waiting(ExchangeId, size_t bytes) override { waiting = bytes; }
+  void count_taken(ExchangeId id, uint32_t bytes) override {
+    MR_CHECK(is_open(id));
+    taken += bytes;
+  }
+  void set_waiting(ExchangeId id, size_t bytes) override {
+    MR_CHECK(is_open(id));
+    waiting = bytes;
+  }
   const SocketSettings& socket_settings(uint32_t) override { return socket; }
   ws::DeflatePool& deflate_pool() override { return deflate_pool_; }
-  uint32_t random() override { return 0x01020304; }
+  uint32_t random() override { return mask = mask * 1664525 + 1013904223; }
+  uint32_t mask = 1;      // of the last frame
   SocketSettings socket;  // of every socket
   size_t sockets = 0;     // opened
   size_t dropped = 0;
@@ -211,10 +233,25 @@ class FakeSink final : public Sink {
   // While it is set nothing that is written leaves.
   bool peer_is_stuck = false;
   void settle_slowly(size_t bytes) {  // so many bytes leave
+    if (!is_open_ || buffered_ == 0) return;
     buffered_ -= std::min(buffered_, bytes);
-    if (buffered_ > 0) session_->progressed(*this);
+    is_pending_ = false;
+    if (buffered_ == 0) session_->flushed(*this);
     settle();
   }
+  // The connection is another session's from here on.
+  void go_on_with(std::unique_ptr<Session> session) {
+    session_ = std::move(session);
+    deadline_ = kNever;
+    offer();
+    settle();
+  }
+  // The peer takes again what it is sent.
+  void unstick() {
+    peer_is_stuck = is_pending_ = false;
+    settle();
+  }
+  [[nodiscard]] size_t unread() const { return unread_.size(); }
   void set_deadline(Milliseconds at) override {
     if (is_open_) deadline_ = at;
   }
@@ -280,6 +317,8 @@ class FakeSink final : public Sink {
     if (next_ == nullptr) return;
     session_ = std::move(next_);
     deadline_ = kNever;
+    if (peer_closed_) session_->peer_closed(*this);
+    if (draining_) session_->drain(*this);
     starved_ = muted_ = false;
     offer_due_ = true;
   }
@@ -290,13 +329,18 @@ class FakeSink final : public Sink {
         buffered_ = files_queued_ = 0;
         session_->flushed(*this);
       }
+      // A send that does not go through at once; what comes behind it waits for its end.
+      if (buffered_ > 0 && peer_is_stuck && !std::exchange(is_pending_, true)) {
+        session_->progressed(*this);
+      }
       // Who has an exchange already waits for the lane alone.
       const bool has_room = muted_ || open_count_ < static_cast<size_t>(limits_.in_flight_max);
-      if (starved_ && has_room && !lane_is_full) {
+      if (starved_ && has_room && !lane_is_full && room > 0) {
         starved_ = muted_ = false;
         resume();
       }
-      if (!offer_due_) return;
+      if (!offer_due_ && (buffered_ + files_queued_ == 0 || peer_is_stuck)) return;
+      if (!offer_due_) continue;
       paused_ = false;
       offer();
     }
@@ -326,7 +370,9 @@ class FakeSink final : public Sink {
   bool starved_ = false;
   bool muted_ = false;  // starved for want of room in the lane
   bool offer_due_ = false;
+  bool is_pending_ = false;
   bool draining_ = false;
+  bool peer_closed_ = false;
 };
 
 }  // namespace millrace::test

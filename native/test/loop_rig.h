@@ -50,6 +50,10 @@ inline std::vector<Taken> take_events(Lane& lane, size_t count = SIZE_MAX) {
     char* record = lane.events.front();
     if (record == nullptr) break;
     const auto& event = *reinterpret_cast<const Event*>(record);
+    if ((event.flags & kEventBodyIsBlob) != 0) {
+      // read_event() takes the blob itself.
+      lane.blob_bytes.fetch_sub(event.body_length, std::memory_order_relaxed);
+    }
     all.push_back(read_event(event));
     lane.events.pop(event.size);
   }
@@ -68,7 +72,8 @@ inline bool put_command(Lane& lane, Command command, const std::string& headers 
   command.header_length = static_cast<uint32_t>(headers.size());
   command.body_length = static_cast<uint32_t>(body.size());
   if (!is_inline) {
-    bool has_spare = command.kind == static_cast<uint16_t>(CommandKind::Write);
+    bool has_spare = command.kind == static_cast<uint16_t>(CommandKind::Write) ||
+                     command.kind == static_cast<uint16_t>(CommandKind::Send);
     Blob blob = Blob::uninitialized(body.size() + (has_spare ? kBlobFront + kBlobBack : 0));
     std::memcpy(blob.data() + (has_spare ? kBlobFront : 0), body.data(), body.size());
     command.flags |= kCommandBodyIsBlob;

@@ -24,6 +24,7 @@ struct SeenEvent {
   bool is_head = false;
   bool body_follows = false;
   bool has_filename = false;  // Part; its texts are in target (name, then filename)
+  uint16_t flags = 0;
   uint16_t status = 0;
   uint32_t head_a = 0;
   uint32_t head_b = 0;
@@ -48,6 +49,7 @@ inline SeenEvent see_event(const Event& event) {
   seen.is_head = (event.flags & kEventHead) != 0;
   seen.body_follows = (event.flags & kEventBodyFollows) != 0;
   seen.has_filename = (event.flags & kEventHasFilename) != 0;
+  seen.flags = event.flags;
   seen.status = event.status;
   seen.head_a = event.head_a;
   seen.head_b = event.head_b;
@@ -75,6 +77,7 @@ struct CommandText {
   Bytes header_lines = {};
   Bytes body = {};
   uint32_t amount = 0;
+  uint64_t blob = 0;  // as the kind has it, where the body is no blob
 };
 
 constexpr size_t kBlobFrom =
@@ -97,13 +100,14 @@ inline void write_command(ExchangeId exchange, const CommandText& text, char* ou
   command->amount = text.amount;
   command->header_length = static_cast<uint32_t>(text.header_lines.size());
   command->body_length = static_cast<uint32_t>(text.body.size());
+  command->blob = text.blob;
   char* at = out + sizeof(Command);
   if (!text.header_lines.empty()) {
     std::memcpy(at, text.header_lines.data(), text.header_lines.size());
   }
   at += text.header_lines.size();
   if (text.body.size() >= kBlobFrom) {
-    const bool has_spare = text.kind == CommandKind::Write;
+    const bool has_spare = text.kind == CommandKind::Write || text.kind == CommandKind::Send;
     Blob blob = Blob::uninitialized(text.body.size() + (has_spare ? kBlobFront + kBlobBack : 0));
     std::memcpy(blob.data() + (has_spare ? kBlobFront : 0), text.body.data(), text.body.size());
     command->flags |= kCommandBodyIsBlob;

@@ -186,7 +186,8 @@ void Connection::change_over() {
   update_deadline();
   if (state_ != State::Open) return session_->gone(*this);
   if (peer_closed_) session_->peer_closed(*this);
-  starved_ = false;  // the first one's want
+  if (draining()) session_->drain(*this);  // nobody else tells this one
+  starved_ = false;                        // the first one's want
   resume();
 }
 

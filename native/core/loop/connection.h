@@ -41,7 +41,7 @@ class Connection final : public Sink {
   void on_leave();
   void expire() { abort(CloseCause::TimedOut); }
   [[nodiscard]] bool on_disk_done(std::unique_ptr<DiskWork>& work);
-  void flush();
+  void flush() override;
   void force();  // the stop deadline has passed
 
   [[nodiscard]] ConnectionId id() const { return id_; }

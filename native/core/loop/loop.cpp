@@ -121,6 +121,8 @@ void Loop::cut() {
     if (connection != nullptr) connection->force();
   }
   poll(0);  // the poller's last word about each
+  mailbox_.close();
+  Hub::of_process().forget(mailbox_);
 }
 
 void Loop::read_clock() {
@@ -130,6 +132,7 @@ void Loop::read_clock() {
 
 Milliseconds Loop::sleep_time() {
   if (!dirty_.empty() || !unfinished_.empty() || !offers_.empty() || waits_in_vain()) return 0;
+  if (!posts_.empty()) return 0;
   Milliseconds at_most = timers_.until_next(now_);
   for (Milliseconds at : {accept_retry_, close_deadline_}) {
     if (at == kNever) continue;

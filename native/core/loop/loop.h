@@ -134,6 +134,7 @@ class Loop final {
   uint32_t last_ticket_ = 0;
   Mailbox mailbox_;
   std::vector<Post> posts_;
+  size_t next_post_ = 0;  // the first of posts_ that was not delivered yet
   int64_t mail_dropped_ = 0;
   Topics topics_;
   std::string topic_key_;

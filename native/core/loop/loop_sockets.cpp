@@ -8,7 +8,8 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kKeyBytes = 24;  // of a Sec-WebSocket-Key
+constexpr size_t kKeyBytes = 24;        // of a Sec-WebSocket-Key
+constexpr size_t kMailTurnMax = 16384;  // messages to sockets from the mailbox, in one turn
 constexpr ListenerId kNoListener = UINT16_MAX;
 
 const SocketSettings& default_settings() {
@@ -69,12 +70,20 @@ void Loop::publish(const Command& command) {
 
 // What others have published: by now in the order in which each of them did.
 void Loop::take_mail() {
-  if (mailbox_.is_empty()) return;
+  if (posts_.empty() && mailbox_.is_empty()) return;
   auto dropped = static_cast<int64_t>(mailbox_.dropped());
   stats_.dropped_messages.add(dropped - std::exchange(mail_dropped_, dropped));
-  mailbox_.take(posts_);
-  for (Post& post : posts_) deliver(post.topic, *post.message.get(), kCommandCompress, {});
+  if (posts_.empty()) mailbox_.take(posts_);
+  // A share of them: a busy publisher elsewhere must not keep this loop from its connections.
+  size_t deliveries = 0;
+  for (; next_post_ < posts_.size() && deliveries < kMailTurnMax; next_post_++) {
+    Post& post = posts_[next_post_];
+    deliver(post.topic, *post.message.get(), kCommandCompress, {});
+    deliveries += addressees_.size() + 1;
+  }
+  if (next_post_ < posts_.size()) return;
   posts_.clear();
+  next_post_ = 0;
 }
 
 void Loop::deliver(Bytes key, SharedMessage& message, uint16_t flags, ExchangeId except) {

@@ -70,6 +70,9 @@ class Sink {
   virtual void write_file(Fd file, uint64_t offset, uint64_t size) = 0;
   // The same of a file that a later write_file() hands over.
   virtual void write_file_part(int file, uint64_t offset, uint64_t size) = 0;
+  // Offers what is queued to the kernel now and not at the end of the turn. The connection may end
+  // by it.
+  virtual void flush() = 0;
   // Bytes not yet with the kernel that hold memory, so without those of files.
   [[nodiscard]] virtual size_t buffered() const = 0;
   // Files that have not left to their ends: each holds a descriptor, and maybe the whole send

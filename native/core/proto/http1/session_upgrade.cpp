@@ -17,6 +17,11 @@ constexpr size_t kAheadBytes = 64 * 1024;
 bool Http1Session::judge_upgrade(const RequestHead& head, const RequestRules& rules,
                                  const Route& route, Answer& answer, Sink& sink) {
   if (is_native(route)) return true;
+  if (!answers_.is_empty()) {
+    held_back_ = true;
+    sink.pause();
+    return false;
+  }
   ErrorCode error = ErrorCode::None;
   bool has_body = rules.chunked || rules.length > 0;
   answer.upgrade = find_upgrade(head, error);
@@ -30,10 +35,7 @@ bool Http1Session::judge_upgrade(const RequestHead& head, const RequestRules& ru
     refuse(error, sink);
     return false;
   }
-  if (answers_.is_empty()) return true;
-  held_back_ = true;
-  sink.pause();
-  return false;
+  return true;
 }
 
 bool Http1Session::step_upgrading(MutableBytes unread, Sink& sink) {

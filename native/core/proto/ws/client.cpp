@@ -33,6 +33,8 @@ class ClientSession final : public Session {
   size_t offered_ = 0;
   bool started_ = false;
   bool over_ = false;
+  bool is_stuck_ = false;  // unread bytes wait for room in the lane
+  bool peer_closed_ = false;
 };
 
 size_t ClientSession::receive(MutableBytes unread, Sink& sink) {
@@ -42,16 +44,25 @@ size_t ClientSession::receive(MutableBytes unread, Sink& sink) {
     std::string().swap(options_.request);
     sink.set_deadline(options_.deadline);
   }
-  if (unread.empty() || !sink.can_emit()) return 0;
+  is_stuck_ = !sink.can_emit();
+  if (unread.empty() || is_stuck_) return 0;
   ResponseHead head;
   HeaderField* fields = sink.field_scratch();
   const Limits& limits = sink.limits();
   Bytes input(unread.data(), unread.size());
-  int parsed = parse_response_head(input, offered_, static_cast<size_t>(limits.header_bytes_max),
-                                   fields, static_cast<uint32_t>(limits.header_count_max), head);
+  int parsed = 0;
+  do {  // RFC 9110 15.2: other 1xx responses may come before the one that counts
+    input.remove_prefix(static_cast<size_t>(parsed));
+    parsed = parse_response_head(input, offered_, static_cast<size_t>(limits.header_bytes_max),
+                                 fields, static_cast<uint32_t>(limits.header_count_max), head);
+    if (parsed < 0) break;
+    offered_ = 0;
+  } while (head.status < 200 && head.status != 101);
+  size_t consumed = unread.size() - input.size();
   if (parsed == -2) {
     offered_ = input.size();
-    return 0;
+    if (peer_closed_) refuse(ErrorCode::WsRejected, 0, sink);
+    return consumed;
   }
   if (parsed < 0) {
     refuse(ErrorCode::WsRejected, 0, sink);
@@ -68,7 +79,7 @@ size_t ClientSession::receive(MutableBytes unread, Sink& sink) {
                                                          .role = Role::Client,
                                                          .is_announced = true,
                                                          .deflate = agreed_}));
-  return static_cast<size_t>(parsed);
+  return consumed + static_cast<size_t>(parsed);
 }
 
 bool ClientSession::judge(const ResponseHead& head, const HeaderField* fields, Sink& sink) {
@@ -90,6 +101,7 @@ void ClientSession::announce(const ResponseHead& head, const HeaderField* fields
   event->kind = static_cast<uint16_t>(EventKind::Opened);
   event->exchange = options_.id;
   event->head_a = options_.ticket;
+  event->head_b = agreed_.enabled ? 1 : 0;
   event->header_length = static_cast<uint32_t>(size);
   static_cast<void>(
       write_fields_text(fields, head.header_count, reinterpret_cast<char*>(event + 1)));
@@ -108,7 +120,8 @@ void ClientSession::say(ErrorCode error, uint32_t status, Sink& sink) {
 }
 
 void ClientSession::peer_closed(Sink& sink) {
-  if (!over_) refuse(ErrorCode::WsRejected, 0, sink);
+  peer_closed_ = true;
+  if (!over_ && !is_stuck_) refuse(ErrorCode::WsRejected, 0, sink);
 }
 
 void ClientSession::deadline(Sink& sink) { refuse(ErrorCode::WsTimeout, 0, sink); }

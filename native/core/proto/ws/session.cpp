@@ -17,6 +17,10 @@ uint16_t read_code(Bytes payload) {
                                static_cast<uint8_t>(payload[1]));
 }
 
+void copy_to(char* out, Bytes bytes) {
+  if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
+}
+
 }  // namespace
 
 WsSession::WsSession(const SessionOptions& options)
@@ -37,13 +41,15 @@ size_t WsSession::receive(MutableBytes unread, Sink& sink) {
   if (!announced_) {
     announced_ = true;
     sink.set_waiting(id_, 0);
-    sink.notify({id_, EventKind::Opened});
+    sink.notify({id_, EventKind::Opened, 0, 0, deflate_ != nullptr ? 1u : 0u});
   }
   heard_at_ = sink.now();
   pinged_ = false;
   stuck_ = false;
   size_t consumed = 0;
   while (state_ != State::Over && step(unread.subspan(consumed), consumed, sink)) {}
+  // The answers to pings too; while a send is pending nobody else looks.
+  if (waiting(sink) > choke_bytes()) judge_pace(sink);
   end_if_lost(sink);
   arm(sink);
   return state_ == State::Over ? unread.size() : consumed;
@@ -51,7 +57,10 @@ size_t WsSession::receive(MutableBytes unread, Sink& sink) {
 
 // One frame, or a piece of one; false when there is no progress without more bytes or room.
 bool WsSession::step(MutableBytes unread, size_t& consumed, Sink& sink) {
-  if (held_ || choked_) return false;
+  if (held_ || choked_) {
+    sink.pause();  // room in the lane, which is not what it waits for, made it go on
+    return false;
+  }
   if (incoming_ != nullptr && incoming_->complete) return end_message(sink);
   if (incoming_ != nullptr && incoming_->in_frame) return take_piece(unread, consumed, sink);
   if (unread.empty()) return false;
@@ -88,9 +97,13 @@ ErrorCode WsSession::judge(const FrameHead& head) const {
   if (is_first == (incoming_ != nullptr)) return ErrorCode::WsProtocol;
   bool is_compressed = is_first ? head.rsv1 : incoming_->compressed;
   size_t before = is_first || is_compressed ? 0 : incoming_->used;
-  // Of a compressed message only what comes out counts.
-  if (!is_compressed && head.length > settings_.payload_bytes_max - before)
-    return ErrorCode::WsTooBig;
+  if (is_compressed) {
+    // What comes out is judged as it comes; but empty blocks could go on without end (RFC 1951).
+    uint64_t most = uint64_t{settings_.payload_bytes_max} + settings_.payload_bytes_max / 8 + 1024;
+    uint64_t arrived = is_first ? 0 : incoming_->arrived;
+    return head.length > most - arrived ? ErrorCode::WsTooBig : ErrorCode::None;
+  }
+  if (head.length > settings_.payload_bytes_max - before) return ErrorCode::WsTooBig;
   return ErrorCode::None;
 }
 
@@ -108,7 +121,7 @@ bool WsSession::take_control(Opcode opcode, Bytes bytes, Sink& sink) {
   event->kind = static_cast<uint16_t>(kind);
   event->exchange = id_;
   event->body_length = static_cast<uint32_t>(bytes.size());
-  std::memcpy(reinterpret_cast<char*>(event + 1), bytes.data(), bytes.size());
+  copy_to(reinterpret_cast<char*>(event + 1), bytes);
   sink.end_event(event);
   // RFC 6455 5.5.2: with the same payload. It overtakes the messages that still wait here.
   if (kind == EventKind::Ping && settings_.automatic_pong)
@@ -139,15 +152,15 @@ bool WsSession::take_close(Bytes payload, Sink& sink) {
     event->exchange = id_;
     event->status = code;
     event->body_length = static_cast<uint32_t>(reason.size());
-    std::memcpy(reinterpret_cast<char*>(event + 1), reason.data(), reason.size());
+    copy_to(reinterpret_cast<char*>(event + 1), reason);
     sink.end_event(event);
   }
   peer_code_ = code;
   CloseCause cause = state_ == State::Open ? CloseCause::ClosedByClient : CloseCause::CloseCalled;
   // RFC 6455 5.5.1: echoed, behind what is being sent. What waits behind that is not wanted.
-  if (state_ == State::Open) {
+  if (owes_close()) {
     backlog_ = nullptr;
-    put(Opcode::Close, payload.substr(0, std::min<size_t>(payload.size(), 2)), false, true, sink);
+    put(Opcode::Close, payload, false, true, sink);
   }
   incoming_ = nullptr;
   end(code, true, ErrorCode::None, sink);
@@ -190,6 +203,7 @@ bool WsSession::begin_frame(const FrameHead& head, Sink& sink) {
   incoming.in_frame = true;
   incoming.is_last = head.fin;
   incoming.left = head.length;
+  incoming.arrived += head.length;
   incoming.phase = 0;
   incoming.mask = head.masked ? head.mask : 0;
   return true;
@@ -230,9 +244,11 @@ bool WsSession::add(Bytes piece, bool is_last, Sink& sink) {
     std::memcpy(incoming.bytes.data() + incoming.used, piece.data(), piece.size());
     incoming.used = needed;
   }
-  if (error == ErrorCode::None && incoming.opcode == Opcode::Text) {
+  if (incoming.opcode == Opcode::Text) {
+    // Also of what came out before an error: whichever comes first is told, however it was cut.
     Bytes fresh = incoming.bytes.bytes().substr(before, incoming.used - before);
-    if (!incoming.utf8.feed(fresh) || (is_last && !incoming.utf8.is_complete()))
+    bool is_whole = is_last && error == ErrorCode::None;
+    if (!incoming.utf8.feed(fresh) || (is_whole && !incoming.utf8.is_complete()))
       error = ErrorCode::WsBadText;
   }
   if (error == ErrorCode::None) return true;
@@ -269,7 +285,7 @@ void WsSession::hand_over(Opcode opcode, bool ascii, Bytes bytes, Blob blob, Sin
   if (opcode == Opcode::Text)
     event->flags = static_cast<uint16_t>(kEventText | (ascii ? kEventAscii : 0));
   if (is_inline) {
-    std::memcpy(reinterpret_cast<char*>(event + 1), bytes.data(), bytes.size());
+    copy_to(reinterpret_cast<char*>(event + 1), bytes);
   } else {
     if (blob.empty()) blob = Blob::copy(bytes);
     event->flags |= kEventBodyIsBlob;
@@ -301,7 +317,7 @@ void WsSession::close(uint16_t code, Bytes reason, Sink& sink) {
     payload[0] = static_cast<char>(code >> 8);
     payload[1] = static_cast<char>(code & 0xff);
     size = std::min(reason.size(), kControlPayloadMax - 2);
-    std::memcpy(payload + 2, reason.data(), size);
+    copy_to(payload + 2, reason.substr(0, size));
     size += 2;
   }
   put(Opcode::Close, Bytes(payload, size), false, false, sink);
@@ -310,16 +326,23 @@ void WsSession::close(uint16_t code, Bytes reason, Sink& sink) {
   if (held_) {
     // What it sends is not handed over any more: its close frame may stand behind it.
     held_ = false;
+    stuck_ = true;
     sink.resume();
   }
   arm(sink);
+}
+
+// No close frame of ours is with the connection: behind a backlog it would never leave.
+bool WsSession::owes_close() const {
+  return state_ == State::Open ||
+         (state_ == State::Closing && backlog_ != nullptr && !backlog_->frames.empty());
 }
 
 // The peer did something wrong, or nothing for too long.
 void WsSession::fail(ErrorCode error, Sink& sink, CloseCause cause) {
   uint16_t code = close_code_of(error);
   sink.count_refusal(error);
-  if (state_ == State::Open) {
+  if (owes_close()) {
     backlog_ = nullptr;
     uint16_t said = code == kAbnormal ? kGoingAway : code;
     char payload[2] = {static_cast<char>(said >> 8), static_cast<char>(said & 0xff)};

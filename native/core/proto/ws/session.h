@@ -52,8 +52,9 @@ class WsSession final : public Session {
   struct Incoming {
     Blob bytes;
     size_t used = 0;
-    uint64_t left = 0;   // of the current frame's payload
-    uint64_t phase = 0;  // bytes of it that have been
+    uint64_t arrived = 0;  // payload bytes of all its frames so far, the current one included
+    uint64_t left = 0;     // of the current frame's payload
+    uint64_t phase = 0;    // bytes of it that have been
     uint32_t mask = 0;
     Opcode opcode = Opcode::Text;
     bool compressed = false;
@@ -119,15 +120,19 @@ class WsSession final : public Session {
   [[nodiscard]] FrameHead head_of(Opcode opcode, size_t length, bool compressed, Sink& sink) const;
   [[nodiscard]] bool is_clear(const Sink& sink) const;
   void queue(Waiting next, Sink& sink);
+  void overtake(size_t size);
   void write(Waiting next, Sink& sink);
+  void took_some(Sink& sink);
   void move_backlog(Sink& sink);
   void answer_reports(Sink& sink);
   void ask(uint32_t low, uint32_t number, Sink& sink);
   [[nodiscard]] size_t waiting(const Sink& sink) const;
   void note_waiting(Sink& sink);
   void judge_pace(Sink& sink);
+  [[nodiscard]] size_t choke_bytes() const;
   // --- ending ---
   void close(uint16_t code, Bytes reason, Sink& sink);
+  [[nodiscard]] bool owes_close() const;
   void fail(ErrorCode error, Sink& sink, CloseCause cause = CloseCause::ProtocolViolated);
   void end(uint16_t code, bool clean, ErrorCode error, Sink& sink);
   void lost(Sink& sink);
@@ -141,8 +146,9 @@ class WsSession final : public Session {
   State state_ = State::Open;
   const Role role_;
   bool announced_ = false;
-  bool held_ = false;    // by JavaScript
-  bool stuck_ = false;   // unread bytes wait for room in the lane
+  bool held_ = false;  // by JavaScript
+  // Unread bytes may wait: for room in the lane, or for the offer that follows resume().
+  bool stuck_ = true;
   bool choked_ = false;  // the peer does not take what it is sent: nothing of it is read
   bool peer_closed_ = false;
   bool pinged_ = false;          // since it was last heard

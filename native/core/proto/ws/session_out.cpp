@@ -12,6 +12,10 @@ namespace {
 constexpr size_t kAheadBytes = 64 * 1024;
 // Frames up to this size are put together on the stack.
 constexpr size_t kStackFrame = 1024;
+// A peer that lets more wait is not read until it has taken half of it.
+constexpr size_t kChokeBytes = 256 * 1024;
+// Status of a Sent event.
+constexpr uint16_t kWasDropped = 1;
 // With Overflow::Buffer a socket may hold so many times its limit; then it is closed all the same.
 constexpr size_t kBufferTimes = 16;
 
@@ -36,6 +40,7 @@ void WsSession::command(const Command& command, Sink& sink) {
       if (held_) {
         sink.pause();
       } else {
+        stuck_ = true;
         sink.resume();
       }
       return arm(sink);
@@ -67,6 +72,11 @@ void WsSession::send(const Command& command, Bytes payload, Sink& sink) {
 bool WsSession::overflows(Sink& sink) {
   size_t now = waiting(sink);
   if (now <= settings_.backlog_bytes_max) return false;
+  // Much may have been sent in this turn alone: only what the kernel does not take counts.
+  sink.flush();
+  if (state_ != State::Open) return true;
+  now = waiting(sink);
+  if (now <= settings_.backlog_bytes_max) return false;
   if (settings_.overflow == Overflow::Drop) {
     sink.count_dropped();
     return true;
@@ -79,9 +89,16 @@ bool WsSession::overflows(Sink& sink) {
 
 void WsSession::send_shared(const Command& command, Sink& sink) {
   SharedMessageRef message(reinterpret_cast<SharedMessage*>(command.blob));
-  if (state_ != State::Open || overflows(sink)) return;
+  if (state_ != State::Open) return;
+  if (overflows(sink)) {
+    // Whoever asked is told; of a socket that was closed for it, Ended has told already.
+    if (state_ == State::Open && command.amount != 0)
+      sink.notify({id_, EventKind::Sent, kWasDropped, command.amount});
+    return;
+  }
   auto opcode = static_cast<Opcode>(message.get()->opcode());
-  bool compressed = may_compress(command, message.get()->payload().size());
+  bool compressed =
+      may_compress(command, message.get()->payload().size()) && !message.get()->is_incompressible();
   if (role_ == Role::Client) {
     // Each frame of a client has a mask of its own (RFC 6455 5.3).
     if (!compressed || !put_compressed(opcode, message.get()->payload(), sink))
@@ -125,7 +142,7 @@ void WsSession::put(Opcode opcode, Bytes payload, bool compressed, bool at_once,
     }
     Waiting next{std::move(frame), SharedMessageRef(), {}};
     if (!now) return queue(std::move(next), sink);
-    written_ += size;
+    overtake(size);
     return write(std::move(next), sink);
   }
   char frame[kStackFrame + kFrameHeadMax];
@@ -135,8 +152,19 @@ void WsSession::put(Opcode opcode, Bytes payload, bool compressed, bool at_once,
   } else if (!payload.empty()) {
     std::memcpy(out, payload.data(), payload.size());
   }
-  written_ += size;
+  overtake(size);
   sink.write(Bytes(frame, size));
+  if (counts_waiting_) note_waiting(sink);
+}
+
+// So many bytes go to the connection ahead of all that waits here.
+void WsSession::overtake(size_t size) {
+  uint64_t given = written_ - (backlog_ == nullptr ? 0 : backlog_->bytes);
+  written_ += size;
+  if (given == written_ - size) return;
+  for (Asked& each : backlog_->asked) {
+    if (each.position > given) each.position += size;
+  }
 }
 
 // One frame whose payload lies behind kBlobFront spare bytes.
@@ -233,19 +261,30 @@ void WsSession::queue(Waiting next, Sink& sink) {
 }
 
 void WsSession::write(Waiting next, Sink& sink) {
-  if (next.message.get() != nullptr) return sink.write_shared(std::move(next.message), next.part);
-  sink.write_blob(std::move(next.frame), next.from);
+  if (next.message.get() != nullptr) {
+    sink.write_shared(std::move(next.message), next.part);
+  } else {
+    sink.write_blob(std::move(next.frame), next.from);
+  }
+  if (counts_waiting_) note_waiting(sink);
 }
 
 void WsSession::flushed(Sink& sink) {
+  took_some(sink);
   if (backlog_ == nullptr && !counts_waiting_ && !choked_) return;
   move_backlog(sink);
   judge_pace(sink);
 }
 
 void WsSession::progressed(Sink& sink) {
+  took_some(sink);
   move_backlog(sink);
   judge_pace(sink);
+}
+
+// The peer takes what goes before our close frame: timeouts.write judges its pace.
+void WsSession::took_some(Sink& sink) {
+  if (state_ == State::Closing) closing_since_ = sink.now();
 }
 
 void WsSession::move_backlog(Sink& sink) {
@@ -268,14 +307,19 @@ void WsSession::judge_pace(Sink& sink) {
     backlog_ = nullptr;
   if (state_ != State::Open && state_ != State::Closing) return;
   size_t now = waiting(sink);
-  size_t most = settings_.backlog_bytes_max / 2;
+  size_t most = choke_bytes();
   if (!choked_ && now > most) {
     choked_ = true;
     sink.pause();
   } else if (choked_ && now <= most / 2) {
     choked_ = false;
+    stuck_ = true;
     sink.resume();
   }
+}
+
+size_t WsSession::choke_bytes() const {
+  return std::min<size_t>(settings_.backlog_bytes_max / 2, kChokeBytes);
 }
 
 size_t WsSession::waiting(const Sink& sink) const {
