@@ -7,7 +7,10 @@ const sanitized = Boolean(process.env["MILLRACE_SANITIZED"]);
 
 export default defineConfig({
   resolve: {
-    alias: { millrace: fileURLToPath(new URL("src/index.ts", import.meta.url)) },
+    alias: {
+      "millrace/sync": fileURLToPath(new URL("src/sync", import.meta.url)), // the longer one first
+      millrace: fileURLToPath(new URL("src/index.ts", import.meta.url)),
+    },
   },
   test: {
     include: ["test/**/*.test.ts"],

@@ -77,7 +77,7 @@ export const fences = [
   },
   { headers: /^sys\/uio\.h$/, folders: ["core/disk", "core/poll", "bench", "test"] },
   { headers: /^picohttpparser\.h$/, folders: ["core/proto/http1"] },
-  { headers: /^dlfcn\.h$/, folders: ["core/base"] },
+  { headers: /^dlfcn\.h$/, folders: ["core/base", "bench"] },
   {
     headers: /^atomic$/,
     // core/model: the references to a shared message

@@ -8,6 +8,9 @@ import { join } from "node:path";
 import { capture, fail, run, tool } from "./steps.mjs";
 
 const hello = `import { raw, serve } from "millrace";
+import { natsSync } from "millrace/sync/nats";
+import { redisSync } from "millrace/sync/redis";
+if (typeof natsSync !== "function" || typeof redisSync !== "function") throw new Error("no drivers");
 const server = await serve({
   port: 0,
   hostname: "127.0.0.1",

@@ -11,6 +11,13 @@ import type { MultipartOptions, Part } from "./multipart.ts";
 import type { DrainOptions, Source } from "./outgoing.ts";
 import type { Params } from "./params.ts";
 import type { SavedFile, SaveOptions } from "./saving.ts";
+import type {
+  PublishOptions,
+  SendManyOptions,
+  SendManyReport,
+  Socket,
+  UpgradeOptions,
+} from "./websocket/api.ts";
 
 /** A value or a promise of it. */
 export type MaybePromise<T> = T | Promise<T>;
@@ -134,6 +141,14 @@ export interface Req<P extends string = string> extends AsyncIterable<Uint8Array
   startsWith(prefix: string): boolean;
   /** The body as UTF-8 text. */
   text(options?: BodyOptions): Promise<string>;
+  /**
+   * Answers a WebSocket handshake with 101. What is sent at once goes out behind it; when the
+   * client has left before, `opened` rejects and no handler hears of it. Takes the option
+   * `websocket`.
+   * @throws {MillraceError} ERR_MILLRACE_WS_HANDSHAKE when it is none, ERR_MILLRACE_WS_ORIGIN,
+   * ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_INVALID_HEADER, ERR_MILLRACE_ALREADY_ENDED
+   */
+  upgrade<D = unknown>(options?: UpgradeOptions<D>): Socket<D>;
 }
 
 /**
@@ -292,6 +307,13 @@ export interface Context<P extends string = string> {
   /** Sends a 1xx response ahead of the final one; HTTP/1.0 clients get none. */
   sendInformational(status: 102 | 103, headers?: HeadersInit): void;
   /**
+   * Makes the Response that, when the handler returns it, answers a WebSocket handshake with 101.
+   * Takes the option `websocket`.
+   * @throws {MillraceError} ERR_MILLRACE_WS_HANDSHAKE when it is none, ERR_MILLRACE_WS_ORIGIN,
+   * ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_INVALID_HEADER
+   */
+  upgrade<D = unknown>(options?: UpgradeOptions<D>): Response;
+  /**
    * Keeps `server.close()` waiting for `promise`, within its timeout; a rejection becomes a
    * warning.
    */
@@ -351,6 +373,8 @@ export interface Metrics {
   readonly timeouts: Readonly<
     Record<"handler" | "headers" | "keepAlive" | "receive" | "write", number>
   >;
+  /** Open WebSockets. */
+  readonly webSockets: number;
 }
 
 /** A listening server. */
@@ -365,6 +389,8 @@ export interface Server extends AsyncDisposable {
   readonly metrics: Metrics;
   /** The kernel interface in use: "epoll", "kqueue". */
   readonly poller: string;
+  /** The open WebSockets; a live view. */
+  readonly sockets: ReadonlySet<Socket>;
   /** URL of the first address; "unix:/path" for a unix socket. */
   readonly url: string;
 
@@ -376,8 +402,28 @@ export interface Server extends AsyncDisposable {
   close(options?: { readonly timeout?: number }): Promise<CloseReport>;
   /** Goes on serving, but says Connection: close and answers the `health.ready` path with 503. */
   drain(): void;
+  /**
+   * Sends a message to all WebSockets that have subscribed to a topic, in all threads of the
+   * process.
+   * @returns how many subscribers there are, those of other hosts not counted
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_INVALID_BODY
+   */
+  publish(topic: string, data: Bytes, options?: PublishOptions): number;
   /** Keeps the process alive while the server is open, as it does from the start. */
   ref(): this;
+  /**
+   * Sends one message to many WebSockets of this server, each of them once: slow ones do not delay
+   * the others. Resolves when each has taken it or failed.
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION for what is no socket of this server,
+   * ERR_MILLRACE_INVALID_BODY
+   */
+  sendMany(
+    sockets: Iterable<Socket>,
+    data: Bytes,
+    options?: SendManyOptions,
+  ): Promise<SendManyReport>;
+  /** Subscribers of a topic in all threads of the process. */
+  subscriberCount(topic: string): number;
   /** Lets the process end although the server is open. */
   unref(): this;
 }

@@ -10,6 +10,7 @@ import { NativeReq } from "./request.ts";
 import { NativeRes } from "./response.ts";
 import { countDelay, type OpenExchange, type Service, type Target } from "./service.ts";
 import { warn } from "./warnings.ts";
+import { dispatchMessage, dispatchSocket } from "./websocket/dispatch.ts";
 
 const FIXED_BYTES = 64;
 const FIXED_WORDS = 16;
@@ -19,6 +20,7 @@ const MANUAL = { requireManualDestroy: true };
 /** The function that the native side calls per batch. `batch` is reused as soon as it returns. */
 export function makeDispatch(service: Service, batch: Uint8Array): Dispatch {
   const words = new Int32Array(batch.buffer, batch.byteOffset, batch.byteLength >>> 2);
+  const buffer = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
   return (count, text) => {
     const { counts, outbox } = service;
     const now = milliseconds();
@@ -28,7 +30,10 @@ export function makeDispatch(service: Service, batch: Uint8Array): Dispatch {
     outbox.open();
     try {
       for (let i = 0; i < count; i += 1) {
-        if (((words[base + W.kind] as number) & 0xffff) === EVENT.Request) {
+        const kind = (words[base + W.kind] as number) & 0xffff;
+        if (kind === EVENT.Message) {
+          dispatchMessage(service.sockets, words, batch, buffer, base);
+        } else if (kind === EVENT.Request) {
           requests += 1;
           // Both clocks are the system's monotonic one; a difference beyond reason means that they
           // are not.
@@ -145,12 +150,13 @@ function dispatchOther(
   }
   const length =
     (words[base + W.targetLength] as number) + (words[base + W.headerLength] as number);
+  const own = length === 0 ? "" : text.slice(at, at + length);
+  if (dispatchSocket(service.sockets, kind, words, batch, base, own)) return at + length;
   const exchange = service.open.get(words[base + W.handle] as number);
   // Another generation: the answer went out before the news came in, and the handle is in use
   // again.
   if (exchange?.generation === (words[base + W.generation] as number) >>> 0) {
-    const texts = length === 0 ? "" : text.slice(at, at + length);
-    dispatchNews(service, exchange, kind, words, batch, base, texts);
+    dispatchNews(service, exchange, kind, words, batch, base, own);
   }
   return at + length;
 }

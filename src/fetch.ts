@@ -11,6 +11,8 @@ import type { NativeRes } from "./response.ts";
 import type { Service } from "./service.ts";
 import { standardRequest } from "./standard.ts";
 import { stackOf, warn } from "./warnings.ts";
+import type { UpgradeOptions } from "./websocket/api.ts";
+import { acceptMarked, upgradeResponse } from "./websocket/upgrade.ts";
 
 // A body that comes at once and is no longer than this is sent whole, with its length.
 const SHORT_BYTES_MAX = 65_536;
@@ -83,6 +85,10 @@ export class NativeContext implements Context {
     this.#res.informational(status, headers);
   }
 
+  upgrade<D = unknown>(options?: UpgradeOptions<D>): Response {
+    return upgradeResponse(this.#service, this.#req, options);
+  }
+
   waitUntil(promise: Promise<unknown>): void {
     const { tasks } = this.#service;
     const { where } = this.#req;
@@ -125,6 +131,7 @@ export function sendResponse(
     cancelBody(value);
     return undefined;
   }
+  if (req.isHandshake && acceptMarked(req, res, value)) return undefined;
   if (value.bodyUsed || sent.has(value)) {
     const fix = "make a new one per request";
     const message = `the Response of ${req.where} has been read or sent already; ${fix}`;

@@ -50,4 +50,43 @@ export {
 } from "./routes.ts";
 export type { SavedFile, SaveOptions } from "./saving.ts";
 export { serve } from "./server.ts";
+export type { SyncAdapter, SyncContext, SyncDriver, SyncMessage } from "./sync/adapter.ts";
+export type {
+  DeflateOptions,
+  PublishOptions,
+  SendManyOptions,
+  SendManyReport,
+  SendOptions,
+  Socket,
+  UpgradeOptions,
+  WebSocketHandler,
+} from "./websocket/api.ts";
+export {
+  type ClientHandler,
+  type ClientSettings,
+  type ClientSocket,
+  type ConnectOptions,
+  connect,
+  type SocketClose,
+} from "./websocket/client.ts";
+export {
+  type Client,
+  type ClientConnectOptions,
+  type Clientele,
+  type ClienteleOptions,
+  type ClientOptions,
+  type ClientSendOptions,
+  clientele,
+} from "./websocket/clientele.ts";
+export type { HandshakeOptions } from "./websocket/dial.ts";
+export {
+  type BinaryType,
+  CloseEvent,
+  type CloseEventInit,
+  WebSocket,
+  type WebSocketData,
+  type WebSocketEvents,
+  type WebSocketOptions,
+} from "./websocket/standard.ts";
+export type { ClientTLSOptions } from "./websocket/tls.ts";
 export type { Encoding } from "./zipped.ts";

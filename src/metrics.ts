@@ -43,6 +43,7 @@ export function readMetrics(values: Float64Array, counts: Counts): Metrics {
       receive: refusals["ERR_MILLRACE_RECEIVE_TIMEOUT"] ?? 0,
       write: get("writeTimeouts"),
     },
+    webSockets: get("webSockets"),
   };
 }
 

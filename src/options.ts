@@ -6,6 +6,8 @@ import type { CompressOptions } from "./compress.ts";
 import { show } from "./errors.ts";
 import { LIMITS } from "./native/tables.ts";
 import type { RawRoute, Routes } from "./routes.ts";
+import type { SyncAdapter } from "./sync/adapter.ts";
+import type { WebSocketHandler } from "./websocket/api.ts";
 
 type LimitRow = (typeof LIMITS)[number];
 
@@ -102,8 +104,12 @@ export interface ServeOptions<R extends string = string> extends ListenOptions {
   readonly signal?: AbortSignal;
   /** Says nothing on the terminal when listening begins. @default false */
   readonly silent?: boolean;
+  /** Carries publications to other processes and hosts, as `redisSync()` and `natsSync()` do. */
+  readonly sync?: SyncAdapter;
   /** How long peers, and handlers, may take. */
   readonly timeouts?: TimeoutOptions;
+  /** What `ctx.upgrade()` and `req.upgrade()` make of handshakes on any route. */
+  readonly websocket?: WebSocketHandler;
 }
 
 /** One listener with every default filled in; `hostname` is still a name. */
@@ -125,6 +131,7 @@ export interface Settings {
   readonly shutdown: Required<ShutdownOptions> | undefined;
   readonly signal: AbortSignal | undefined;
   readonly silent: boolean;
+  readonly sync: SyncAdapter | undefined;
 }
 
 const LISTEN_KEYS = ["backlog", "fd", "hostname", "mode", "port", "reusePort", "unix"] as const;
@@ -142,7 +149,7 @@ const SERVE_KEYS = [
     "loops",
     "methodNotAllowed",
   ],
-  ...["notFound", "routes", "signal", "silent", "timeouts"],
+  ...["notFound", "routes", "signal", "silent", "sync", "timeouts", "websocket"],
 ] as const;
 const LOOPS_MAX = 64;
 const SHUTDOWN_MS_MAX = 86_400_000;
@@ -163,11 +170,13 @@ export function validate(options: ServeOptions): Settings {
     shutdown: shutdownOf(options.gracefulShutdown),
     signal: options.signal,
     silent: options.silent === undefined ? false : truth("silent", options.silent),
+    sync: options.sync,
   };
 }
 
 function checkAnswerers(options: ServeOptions): void {
   if (options.error !== undefined) callable("error", options.error);
+  if (options.sync !== undefined) callable("sync", options.sync);
   if (options.fetch !== undefined) callable("fetch", options.fetch);
   if (options.handler !== undefined) callable("handler", options.handler);
   const fallbacks = (["fetch", "handler", "notFound"] as const).filter(

@@ -24,6 +24,8 @@ import {
 import { EVENT_FLAG, METHODS } from "./native/tables.ts";
 import { type SavedFile, type SaveOptions, saveFile, writeBytes } from "./saving.ts";
 import type { Service, Target } from "./service.ts";
+import type { Socket, UpgradeOptions } from "./websocket/api.ts";
+import { upgradeNow } from "./websocket/upgrade.ts";
 
 // Inherits nothing, as a parameter may be called "constructor"; unlike Object.create(null), which
 // makes a slow dictionary.
@@ -117,6 +119,11 @@ export class NativeReq implements Req {
     // batch.
     this.#headers = new HeaderText(this.#text.slice(from, from + this.#headerLength));
     return this.#headers;
+  }
+
+  /** Whether it is a valid WebSocket handshake. */
+  get isHandshake(): boolean {
+    return (this.#flags & EVENT_FLAG.upgrade) !== 0;
   }
 
   get httpVersion(): "1.0" | "1.1" {
@@ -290,6 +297,10 @@ export class NativeReq implements Req {
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  upgrade<D = unknown>(options?: UpgradeOptions<D>): Socket<D> {
+    return upgradeNow(this.#service, this, options) as Socket<D>;
   }
 
   /**

@@ -125,6 +125,10 @@ export class NativeRes implements Res, OpenExchange {
     return this.#generation;
   }
 
+  get handle(): number {
+    return this.#handle;
+  }
+
   append(name: string, value: string | number): this {
     if (this.#isWritable()) this.#ownLines().append(name, value);
     return this;
@@ -381,6 +385,16 @@ export class NativeRes implements Res, OpenExchange {
     this.#outgoing?.fail(this.req.abortReason());
     this.#filing?.reject(this.req.abortReason());
     this.#filing = undefined;
+  }
+
+  /** Answers with 101: handle and generation are a WebSocket's from now on. */
+  upgrade(lines: string, settings: number): boolean {
+    if (!this.#isWritable()) return false;
+    const { native } = this.#service;
+    const isSent = native.upgrade(this.#handle, this.#generation, lines, settings);
+    if (isSent) this.#over(ENDED);
+    else this.abort();
+    return isSent;
   }
 
   /** Resets the connection: the answer cannot be completed and must not look as if it were. */

@@ -1,14 +1,17 @@
 // The routes object: its types, and how it becomes the rows of the native route table.
 import type { FetchHandler, RawHandler } from "./api.ts";
-import { checkRecord, invalidOption, invalidRoute, oneOf } from "./check.ts";
+import { checkRecord, invalidOption, invalidRoute, nearest, oneOf } from "./check.ts";
 import { type Compression, type CompressOptions, compressionOf } from "./compress.ts";
 import { show } from "./errors.ts";
 import { type FileRoute, type FileSource, fileSourceOf } from "./files.ts";
 import { HeaderLines } from "./lines.ts";
-import type { NativeRoute } from "./native/binding.ts";
+import type { NativeRoute, NativeSocketSettings } from "./native/binding.ts";
 import { BODY_MODE, ROUTE_KIND } from "./native/tables.ts";
 import { checkPattern, paramsOf } from "./pattern.ts";
 import type { Target } from "./service.ts";
+import type { WebSocketHandler } from "./websocket/api.ts";
+import { compileHandler, HANDLER_KEYS, type SocketHandler } from "./websocket/handler.ts";
+import { socketRoute } from "./websocket/route.ts";
 
 const RAW: unique symbol = Symbol.for("millrace.raw");
 
@@ -80,10 +83,12 @@ export interface MethodTable<P extends string = string> extends RouteOptions {
 
 /**
  * What a pattern leads to. A handler alone takes every method, a Response, file() or dir() alone
- * GET
- * and HEAD.
+ * GET and HEAD, a WebSocketHandler nothing but WebSocket handshakes.
  */
-export type RouteValue<P extends string = string> = RouteAnswer<P> | MethodTable<P>;
+export type RouteValue<P extends string = string> =
+  | RouteAnswer<P>
+  | MethodTable<P>
+  | WebSocketHandler;
 
 /**
  * Patterns and what they lead to. Segments are literal, `:name` (or `@name`), `*` (also `prefix*`,
@@ -101,6 +106,7 @@ export interface RouteSources {
   readonly methodNotAllowed?: FetchHandler | RawRoute;
   readonly notFound?: FetchHandler | RawRoute;
   readonly routes?: Readonly<Record<string, unknown>>;
+  readonly websocket?: WebSocketHandler;
 }
 
 /** What open() takes about routes, and the handlers by route number. */
@@ -109,6 +115,17 @@ export interface RouteTable {
   readonly targets: readonly Target[];
   readonly fallback: NativeRoute | null;
   readonly methodNotAllowed: NativeRoute | null;
+  /** What native rows of WebSockets refer to by index. */
+  readonly sockets: readonly NativeSocketSettings[];
+  /** The handlers of WebSockets, that of the option `websocket` too. */
+  readonly handlers: readonly SocketHandler[];
+  readonly websocket: SocketHandler | undefined;
+}
+
+interface Tables {
+  readonly targets: Target[];
+  readonly sockets: NativeSocketSettings[];
+  readonly handlers: SocketHandler[];
 }
 
 const METHOD_KEYS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"] as const;
@@ -131,13 +148,14 @@ const DEFAULT_READING = { body: BODY_MODE.Buffer, bodyMax: -1 };
 /** @throws {MillraceError} ERR_MILLRACE_INVALID_ROUTE, ERR_MILLRACE_INVALID_OPTION */
 export async function compileRoutes(sources: RouteSources): Promise<RouteTable> {
   const rows: NativeRoute[] = [];
-  const targets: Target[] = [];
+  const tables: Tables = { targets: [], sockets: [], handlers: [] };
+  const { targets, sockets, handlers } = tables;
   const compress = compressionOf("compress", sources.compress, undefined);
   const manner: Manner = { reading: DEFAULT_READING, compress };
   for (const [pattern, value] of Object.entries(sources.routes ?? {})) {
     checkPattern(pattern);
     for (const [method, answer, own] of answersOf(pattern, value, manner)) {
-      const row = await rowOf(targets, method, pattern, answer, own);
+      const row = await rowOf(tables, method, pattern, answer, own);
       rows.push(row);
       // "/static/**" has a segment or more; the folder itself is "/static/".
       if (row.file?.isFolder === true) rows.push({ ...row, pattern: pattern.slice(0, -2) });
@@ -154,7 +172,11 @@ export async function compileRoutes(sources: RouteSources): Promise<RouteTable> 
       : handlerRow(targets, "", "", "(methodNotAllowed)", 405, refused, manner);
   if (rows.length > ROUTES_MAX)
     throw invalidOption("routes", `has more than ${ROUTES_MAX} entries`, rows.length);
-  return { rows, targets, fallback, methodNotAllowed };
+  const websocket =
+    sources.websocket === undefined
+      ? undefined
+      : handlerOf(tables, "websocket", "the WebSocket", sources.websocket);
+  return { rows, targets, fallback, methodNotAllowed, sockets, handlers, websocket };
 }
 
 function fallbackOf(targets: Target[], sources: RouteSources, manner: Manner): NativeRoute | null {
@@ -173,11 +195,12 @@ function answersOf(pattern: string, value: unknown, manner: Manner): readonly An
   if (value instanceof Response || fileSourceOf(value) !== undefined)
     return [["GET", value, manner]];
   if (typeof value === "function" || isRaw(value)) return [["", value, manner]];
+  if (isSocketHandler(value)) return [["GET", value, manner]];
   const name = `routes[${show(pattern)}]`;
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw invalidRoute(
       pattern,
-      `must be a Response, file(), dir(), a function, raw(...) or a method table, got ${show(value)}`,
+      `must be a Response, file(), dir(), a function, raw(...), a method table or a WebSocketHandler, got ${show(value)}`,
     );
   }
   checkRecord(name, value, TABLE_KEYS);
@@ -211,7 +234,7 @@ function readingOf(name: string, table: Readonly<Record<string, unknown>>): Mann
 }
 
 async function rowOf(
-  targets: Target[],
+  tables: Tables,
   method: string,
   pattern: string,
   answer: unknown,
@@ -220,9 +243,10 @@ async function rowOf(
   if (answer instanceof Response) return staticRow(method, pattern, answer, manner);
   const source = fileSourceOf(answer);
   if (source !== undefined) return fileRow(method, pattern, source, manner);
+  if (method === "GET" && isSocketHandler(answer)) return socketRow(tables, pattern, answer);
   if (typeof answer === "function" || isRaw(answer)) {
     return handlerRow(
-      targets,
+      tables.targets,
       method,
       pattern,
       pattern,
@@ -258,6 +282,29 @@ function handlerRow(
     fetch: isRaw(answer) ? undefined : answer,
   });
   return { ...EMPTY_ROW, method, pattern, kind: ROUTE_KIND.Handler, id, ...manner.reading };
+}
+
+function socketRow(tables: Tables, pattern: string, value: unknown): NativeRoute {
+  const name = `routes[${show(pattern)}]`;
+  const handler = handlerOf(tables, name, `the WebSocket ${pattern}`, value);
+  const answer = raw(socketRoute(handler));
+  const manner = { reading: { body: BODY_MODE.None, bodyMax: 0 }, compress: undefined };
+  const row = handlerRow(tables.targets, "GET", pattern, pattern, 200, answer, manner);
+  return { ...row, socket: handler.rules.settings };
+}
+
+function handlerOf(tables: Tables, name: string, where: string, value: unknown): SocketHandler {
+  const handler = compileHandler(name, value, where, tables.sockets);
+  tables.handlers.push(handler);
+  return handler;
+}
+
+// A method table has none of its names, and it none of a method table's.
+function isSocketHandler(value: unknown): boolean {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  if (TABLE_KEYS.some((key) => key in value)) return false;
+  if (HANDLER_KEYS.some((key) => key in value)) return true;
+  return Object.keys(value).some((key) => nearest(key, HANDLER_KEYS) !== undefined);
 }
 
 // The Response stays unread, so that the same options object can be used again, also after a

@@ -1,20 +1,27 @@
 // serve(): validates, listens, and the server that it gives: addresses, metrics, drain, close.
 import type { Address, CloseReport, Metrics, Req, Res, Server } from "./api.ts";
+import type { Bytes } from "./body.ts";
 import { makeDispatch } from "./dispatch.ts";
 import { MillraceError } from "./errors.ts";
 import { NativeContext } from "./fetch.ts";
 import { openError, resolveListener, urlOfAddress } from "./listen.ts";
 import { METRIC_VALUES, readMetrics } from "./metrics.ts";
 import { type Binding, binding } from "./native/binding.ts";
-import { COMMAND, LIMITS } from "./native/tables.ts";
+import { COMMAND, ERRORS, LIMITS } from "./native/tables.ts";
 import { closeTimeout, type ServeOptions, type Settings, validate } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import { compileRoutes, type RouteTable } from "./routes.ts";
 import { makeCounts, type Service } from "./service.ts";
+import type { PublishOptions, SendManyOptions, SendManyReport, Socket } from "./websocket/api.ts";
+import { joinThread, leaveThread, makeSocketService, startSync } from "./websocket/publish.ts";
+import { checkTopic } from "./websocket/socket.ts";
+import { viewOf } from "./websocket/sockets.ts";
 
 const BATCH_BYTES = 262_144;
+const LOST = ERRORS.findIndex((row) => row.name === "WsLost");
+const LOST_CODE = 1006;
 const BODY_MAX_ROW = LIMITS.findIndex((row) => row.option === "maxRequestBodySize");
 
 /**
@@ -64,6 +71,7 @@ class NativeServer implements Server {
   readonly closed: Promise<CloseReport>;
   readonly loops: number;
   readonly poller: string;
+  readonly sockets: ReadonlySet<Socket>;
   readonly #native: Binding;
   readonly #id: number;
   readonly #service: Service;
@@ -85,6 +93,8 @@ class NativeServer implements Server {
     const listeners = await Promise.all(settings.listeners.map(resolveListener));
     const native = binding();
     const batch = new Uint8Array(BATCH_BYTES);
+    const sockets = makeSocketService(native);
+    for (const { rules } of table.handlers) rules.service = sockets;
     let server: NativeServer | undefined;
     const service: Service = {
       native,
@@ -92,6 +102,8 @@ class NativeServer implements Server {
       targets: table.targets,
       error,
       open: new Map(),
+      sockets,
+      websocket: table.websocket,
       makeContext: (req: Req, res: Res) => {
         return new NativeContext(
           server as NativeServer,
@@ -110,7 +122,7 @@ class NativeServer implements Server {
       const { rows: routes, fallback, methodNotAllowed } = table;
       const { loops, limits } = settings;
       const opened = native.open(
-        { loops, listeners, routes, fallback, methodNotAllowed, limits },
+        { loops, listeners, routes, fallback, methodNotAllowed, limits, sockets: table.sockets },
         batch,
         makeDispatch(service, batch),
       );
@@ -118,6 +130,7 @@ class NativeServer implements Server {
     } catch (cause) {
       throw explain(openError(cause, listeners));
     }
+    await server.#startSync(settings);
     server.#closeOn(settings);
     return server;
   }
@@ -131,6 +144,9 @@ class NativeServer implements Server {
     this.poller = opened.poller;
     this.addresses = Object.freeze(opened.addresses.map((each) => Object.freeze({ ...each })));
     service.addresses = this.addresses;
+    service.sockets.server = opened.server;
+    this.sockets = viewOf(service.sockets);
+    joinThread(service.sockets);
     this.closed = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -163,9 +179,31 @@ class NativeServer implements Server {
     this.#native.control(this.#id, COMMAND.Drain, 0);
   }
 
+  publish(topic: string, data: Bytes, options?: PublishOptions): number {
+    return this.#service.sockets.publish(topic, data, options, undefined);
+  }
+
   ref(): this {
     if (!this.#isReleased) this.#native.ref(this.#id, true);
     return this;
+  }
+
+  sendMany(
+    sockets: Iterable<Socket>,
+    data: Bytes,
+    options?: SendManyOptions,
+  ): Promise<SendManyReport> {
+    const own = this.#service.sockets;
+    try {
+      return own.deliveries.send(own, sockets, data, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  subscriberCount(topic: string): number {
+    checkTopic(topic);
+    return this.#isReleased ? 0 : this.#native.subscriberCount(this.#id, topic);
   }
 
   unref(): this {
@@ -175,6 +213,16 @@ class NativeServer implements Server {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  async #startSync({ sync }: Settings): Promise<void> {
+    if (sync === undefined) return;
+    try {
+      startSync(this.#service.sockets, sync);
+    } catch (error) {
+      await this.close({ timeout: 0 });
+      throw error;
+    }
   }
 
   #closeOn(settings: Settings): void {
@@ -207,10 +255,13 @@ class NativeServer implements Server {
   }
 
   async #release(): Promise<void> {
-    for (const exchange of [...this.#service.open.values()]) exchange.abort();
-    await this.#tasksDone();
+    const { open, sockets } = this.#service;
+    for (const exchange of [...open.values()]) exchange.abort();
+    for (const socket of [...sockets.open.values()]) socket.ended(LOST_CODE, LOST);
+    await Promise.all([this.#lastDone(), sockets.relay?.close()]);
     this.#readCounters();
     this.#isReleased = true;
+    leaveThread(sockets);
     this.#native.release(this.#id);
     this.#finish({ completed: this.#completed, forced: this.#forced });
   }
@@ -220,15 +271,20 @@ class NativeServer implements Server {
     if (!this.#isReleased) this.#native.metrics(this.#id, this.#counters);
   }
 
-  // What waitUntil() was given may take as long as close() was allowed to.
-  async #tasksDone(): Promise<void> {
-    const { tasks } = this.#service;
-    if (tasks.size === 0) return;
+  // What waitUntil() was given, and the last handlers of WebSockets, may take as long as close()
+  // was allowed to.
+  async #lastDone(): Promise<void> {
+    const { sockets, tasks } = this.#service;
+    if (tasks.size === 0 && sockets.leaving.size === 0) return;
+    const closed = new Promise<void>((resolve) => {
+      if (sockets.leaving.size === 0) resolve();
+      else sockets.onIdle = resolve;
+    });
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, Math.max(0, this.#deadline - performance.now()));
     });
-    await Promise.race([Promise.all(tasks), late]);
+    await Promise.race([Promise.all([...tasks, closed]), late]);
     clearTimeout(timer);
   }
 }

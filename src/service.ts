@@ -5,6 +5,8 @@ import type { Compression } from "./compress.ts";
 import type { Incoming } from "./incoming.ts";
 import type { Binding } from "./native/binding.ts";
 import type { Outbox } from "./outbox.ts";
+import type { SocketHandler } from "./websocket/handler.ts";
+import type { SocketService } from "./websocket/service.ts";
 
 /**
  * A handler with what is known about its route; its index in `Service.targets` is the native route
@@ -40,6 +42,9 @@ export interface Service {
   readonly error: ErrorHandler | undefined;
   /** By native handle. */
   readonly open: Map<number, OpenExchange>;
+  readonly sockets: SocketService;
+  /** The option `websocket`: what `upgrade()` makes sockets of. */
+  readonly websocket: SocketHandler | undefined;
   /** Given from outside, so that request.ts needs nothing of fetch.ts. */
   readonly makeContext: (req: Req, res: Res) => Context;
   /** Promises given to waitUntil() that have not settled. */

@@ -18,7 +18,9 @@ import {
   raw,
   type SavedFile,
   type Server,
+  type Socket,
   serve,
+  type WebSocketHandler,
 } from "millrace";
 
 type Equal<A, B> =
@@ -154,3 +156,49 @@ await serve({ routes: { "/a": file("a.txt"), "/b/**": files, "/c": { GET: file("
 await serve({
   routes: { "/up": { POST: raw((one) => one.bytes().then(() => {})), body: "stream" } },
 });
+
+// ── WebSockets ──
+interface User {
+  readonly name: string;
+}
+const chat: WebSocketHandler<User> = {
+  upgrade: async (request, ctx) => {
+    same<typeof request, Request>();
+    same<typeof ctx.server, Server>();
+    return { data: { name: "ann" }, protocol: "chat" };
+  },
+  open: (ws) => ws.subscribe(ws.data.name),
+  message: async (ws, data) => {
+    same<typeof data, string | Uint8Array>();
+    same<ReturnType<typeof ws.send>, number>();
+    for await (const more of ws) same<typeof more, string | Uint8Array>();
+  },
+  close: (_ws, code, reason) => {
+    same<typeof code, number>();
+    same<typeof reason, string>();
+  },
+};
+// @ts-expect-error data is what the handler says
+const wrong: WebSocketHandler<User> = { upgrade: () => ({ data: { nam: "ann" } }) };
+// Typed and untyped handlers are values of routes, and parameters are inferred in place.
+const sockets = await serve({
+  routes: { "/chat": chat, "/echo": { message: (ws, data) => void ws.send(data) } },
+  fetch: (_request, ctx) => ctx.upgrade({ data: 1, headers: { "x-a": "b" } }),
+  websocket: { open: (ws) => same<typeof ws, Socket<unknown>>() },
+});
+// @ts-expect-error an option that is misspelt
+await serve({ routes: { "/": { message() {}, maxPayload: 1 } } });
+const report = await sockets.sendMany(sockets.sockets, "x", { timeout: 100 });
+same<typeof report.failed, Socket[]>();
+same<typeof report.delivered, number>();
+sockets.publish("t", new Uint8Array(1), { scope: "thread" });
+// @ts-expect-error a scope that does not exist
+sockets.publish("t", "x", { scope: "world" });
+await serve({
+  handler: (one) => {
+    const ws = one.upgrade({ data: { name: "ann" } });
+    same<typeof ws.data, { name: string }>();
+    same<typeof ws.opened, Promise<void>>();
+  },
+});
+void wrong;

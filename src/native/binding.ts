@@ -16,6 +16,26 @@ export interface NativeRoute {
   readonly headers: string; // static routes: "Name: value\r\n" lines, latin1, checked
   readonly content: Uint8Array; // static routes
   readonly file?: NativeFile; // file routes
+  readonly socket?: number; // WebSocket routes: index in NativeOptions.sockets; only handshakes pass
+}
+
+/** What the WebSockets of one handler are governed by. */
+export interface NativeSocketSettings {
+  readonly payloadMax: number; // bytes of a received message
+  readonly backlogMax: number; // bytes waiting for the peer
+  readonly overflow: number; // 0 close, 1 drop, 2 buffer
+  readonly pings: boolean;
+  readonly automaticPong: boolean;
+  readonly idleTimeout: number; // ms; 0: off
+  readonly closeTimeout: number; // ms
+  readonly deflate: {
+    readonly level: number; // 1..9
+    readonly contextTakeover: boolean;
+    readonly peerContextTakeover: boolean;
+    readonly windowBits: number; // 9..15
+    readonly peerWindowBits: number; // 9..15
+    readonly threshold: number; // bytes
+  } | null;
 }
 
 /** What a file route serves. */
@@ -47,6 +67,8 @@ export interface NativeOptions {
   readonly fallback: NativeRoute | null;
   readonly methodNotAllowed: NativeRoute | null;
   readonly limits: readonly number[]; // in the order of LIMITS in tables.ts
+  readonly sockets?: readonly NativeSocketSettings[]; // at most 1024
+  readonly topicSpace?: string; // "": the one that all servers of the process share
 }
 
 export interface NativeAddress {
@@ -160,6 +182,88 @@ export interface Binding {
     headers: string,
     texts: string,
   ): boolean;
+  /**
+   * Answers a request whose flags have EVENT_FLAG.upgrade with 101; its handle and generation are
+   * the socket's from now on. An Opened event follows, then Message, Ping, Pong, Ending events, at
+   * last one Ended event (or only Aborted, when the peer left before). What is sent meanwhile
+   * goes out behind the 101. `headers` are lines as in respond().
+   */
+  upgrade(handle: number, generation: number, headers: string, settings: number): boolean;
+  /**
+   * One frame. `flags`: the opcode (1 text, 2 binary, 9 ping, 10 pong) | COMMAND_FLAG.compress <<
+   * 16. Nothing is sent when more than `limit` bytes wait already: then -1. Otherwise the bytes
+   * that wait for the peer, this message included. -2: the server was released.
+   */
+  sendText(handle: number, generation: number, flags: number, limit: number, text: string): number;
+  /** The same with bytes, which are copied. */
+  sendBytes(
+    handle: number,
+    generation: number,
+    flags: number,
+    limit: number,
+    bytes: Uint8Array,
+  ): number;
+  /** Bytes that wait for the peer of a socket, payloads of messages without their heads. */
+  buffered(handle: number, generation: number): number;
+  /** A Sent event with `number` follows when at most `low` bytes of all sent before still wait. */
+  report(handle: number, generation: number, low: number, number: number): void;
+  /** Begins the closing handshake behind what was sent. `code` 1005: a close frame without one. */
+  closeSocket(handle: number, generation: number, code: number, reason: string): void;
+  /** Stops (true) and goes on (false) reading messages; a few may be on their way. */
+  hold(handle: number, generation: number, on: boolean): void;
+  /** As cut(), for a peer that did not take in time what it was sent. */
+  expire(handle: number, generation: number): void;
+  /** The socket gets what is published on the topic. Each pair is called once; see publish(). */
+  subscribe(handle: number, generation: number, topic: string): void;
+  /** Also called for each topic of a socket that is over. */
+  unsubscribe(handle: number, generation: number, topic: string): void;
+  /**
+   * One message to all subscribers in the process, in order with what this thread sends.
+   * `flags` as for sendText(). `handle` -1: no socket is left out. Returns how many subscribers
+   * there are, the one left out counted too if it is one.
+   */
+  publish(
+    server: number,
+    topic: string,
+    flags: number,
+    data: string | Uint8Array,
+    handle: number,
+    generation: number,
+  ): number;
+  /** Subscribers of the topic in the process. */
+  subscriberCount(server: number, topic: string): number;
+  /**
+   * One message to `count` sockets: `words` holds handle and generation of each. With `number` not
+   * 0 a Sent event with it follows for each socket when the message has left, or with status 1 at
+   * once when it was dropped.
+   */
+  sendMany(
+    words: Int32Array,
+    count: number,
+    flags: number,
+    data: string | Uint8Array,
+    number: number,
+  ): void;
+  /**
+   * Connects a WebSocket client on one of the server's loops. `address` is numeric, or a path with
+   * `port` 0; or "" with `fd`, a connected socket that is taken over. `request` is the whole
+   * handshake, `key` its Sec-WebSocket-Key. An Opened or Refused event with `ticket` follows within
+   * `timeoutMs`. False when the descriptor could not be duplicated.
+   */
+  connect(
+    server: number,
+    loop: number,
+    ticket: number,
+    settings: number,
+    target: { readonly address: string; readonly port: number; readonly fd: number },
+    timeoutMs: number,
+    key: string,
+    request: string,
+  ): boolean;
+  /** As takeBody(), for a large text message. */
+  takeText(blob: number, isAscii: boolean): string;
+  /** Two connected sockets of this process, as descriptors that the caller owns. */
+  socketPair(): readonly [number, number];
   /** Resets the connection of the exchange. */
   cut(handle: number, generation: number): void;
   /**

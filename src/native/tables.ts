@@ -77,6 +77,21 @@ export const ERRORS = [
   { name: "Closed", code: "ERR_MILLRACE_CLOSED", status: 0, text: "The server is closed." },
   { name: "NoBinary", code: "ERR_MILLRACE_NO_BINARY", status: 0, text: "No native binary of millrace was found for this platform." },
   { name: "UnsupportedPlatform", code: "ERR_MILLRACE_UNSUPPORTED_PLATFORM", status: 0, text: "millrace runs on Linux and macOS." },
+  { name: "WsHandshake", code: "ERR_MILLRACE_WS_HANDSHAKE", status: 400, text: "The request is not a valid WebSocket handshake (RFC 6455 4.1)." },
+  { name: "WsVersion", code: "ERR_MILLRACE_WS_VERSION", status: 426, text: "The WebSocket version is not supported; only 13 is." },
+  { name: "WsRequired", code: "ERR_MILLRACE_WS_REQUIRED", status: 426, text: "Only WebSocket is spoken here." },
+  { name: "WsOrigin", code: "ERR_MILLRACE_WS_ORIGIN", status: 403, text: "The Origin is not among allowedOrigins." },
+  { name: "WsProtocol", code: "ERR_MILLRACE_WS_PROTOCOL", status: 0, text: "The peer broke the WebSocket protocol; the socket was closed with 1002." },
+  { name: "WsBadText", code: "ERR_MILLRACE_WS_BAD_TEXT", status: 0, text: "A text message or close reason is not valid UTF-8; the socket was closed with 1007." },
+  { name: "WsTooBig", code: "ERR_MILLRACE_WS_TOO_BIG", status: 0, text: "A message is larger than maxPayloadLength; the socket was closed with 1009." },
+  { name: "WsBadDeflate", code: "ERR_MILLRACE_WS_BAD_DEFLATE", status: 0, text: "A compressed message cannot be decompressed; the socket was closed with 1007." },
+  { name: "WsTimeout", code: "ERR_MILLRACE_WS_TIMEOUT", status: 0, text: "Nothing came from the peer for idleTimeout, or it did not finish in time what it had begun." },
+  { name: "WsBacklog", code: "ERR_MILLRACE_WS_BACKLOG", status: 0, text: "More than backpressureLimit waited for a peer that does not read; the socket was closed with 1013." },
+  { name: "WsLost", code: "ERR_MILLRACE_WS_LOST", status: 0, text: "The connection ended without a closing handshake." },
+  { name: "WsClosed", code: "ERR_MILLRACE_WS_CLOSED", status: 0, text: "The WebSocket is closed or closing." },
+  { name: "WsConnect", code: "ERR_MILLRACE_WS_CONNECT", status: 0, text: "The connection could not be established." },
+  { name: "WsRejected", code: "ERR_MILLRACE_WS_REJECTED", status: 0, text: "The server did not accept the WebSocket handshake." },
+  { name: "SyncFailed", code: "ERR_MILLRACE_SYNC", status: 0, text: "Publications do not reach other hosts, or do not come from them; those of this process are not affected." },
   { name: "SystemFailed", code: "ERR_MILLRACE_SYSTEM", status: 0, text: "A system call failed." },
 ] as const;
 
@@ -132,6 +147,21 @@ export type ErrorCode =
   | "ERR_MILLRACE_CLOSED"
   | "ERR_MILLRACE_NO_BINARY"
   | "ERR_MILLRACE_UNSUPPORTED_PLATFORM"
+  | "ERR_MILLRACE_WS_HANDSHAKE"
+  | "ERR_MILLRACE_WS_VERSION"
+  | "ERR_MILLRACE_WS_REQUIRED"
+  | "ERR_MILLRACE_WS_ORIGIN"
+  | "ERR_MILLRACE_WS_PROTOCOL"
+  | "ERR_MILLRACE_WS_BAD_TEXT"
+  | "ERR_MILLRACE_WS_TOO_BIG"
+  | "ERR_MILLRACE_WS_BAD_DEFLATE"
+  | "ERR_MILLRACE_WS_TIMEOUT"
+  | "ERR_MILLRACE_WS_BACKLOG"
+  | "ERR_MILLRACE_WS_LOST"
+  | "ERR_MILLRACE_WS_CLOSED"
+  | "ERR_MILLRACE_WS_CONNECT"
+  | "ERR_MILLRACE_WS_REJECTED"
+  | "ERR_MILLRACE_SYNC"
   | "ERR_MILLRACE_SYSTEM";
 
 /** Kinds of event. */
@@ -149,6 +179,14 @@ export const EVENT = {
   PartEnd: 11,
   Saved: 12,
   File: 13,
+  Opened: 14,
+  Message: 15,
+  Ping: 16,
+  Pong: 17,
+  Ending: 18,
+  Ended: 19,
+  Sent: 20,
+  Refused: 21,
 } as const;
 
 /** Kinds of command. */
@@ -166,6 +204,16 @@ export const COMMAND = {
   Part: 11,
   Save: 12,
   SendFile: 13,
+  Upgrade: 14,
+  Send: 15,
+  CloseSocket: 16,
+  Hold: 17,
+  Report: 18,
+  Subscribe: 19,
+  Unsubscribe: 20,
+  Publish: 21,
+  Connect: 22,
+  Expire: 23,
 } as const;
 
 /** The counters of a loop, in wire order. */
@@ -177,6 +225,8 @@ export const METRICS = [
   { name: "deadlines", kind: "gauge", text: "Armed deadlines." },
   { name: "listeners", kind: "gauge", text: "Listening sockets." },
   { name: "files", kind: "gauge", text: "Open files being sent." },
+  { name: "webSockets", kind: "gauge", text: "Open WebSockets, of servers and clients." },
+  { name: "subscriptions", kind: "gauge", text: "Topics that sockets have subscribed to, counted by socket." },
   { name: "accepted", kind: "counter", text: "Connections accepted." },
   { name: "acceptPauses", kind: "counter", text: "Times that accepting paused for want of descriptors or connections." },
   { name: "requests", kind: "counter", text: "Requests whose head was accepted." },
@@ -193,6 +243,7 @@ export const METRICS = [
   { name: "keepAliveTimeouts", kind: "counter", text: "Idle connections closed by timeouts.keepAlive." },
   { name: "writeTimeouts", kind: "counter", text: "Connections reset by timeouts.write." },
   { name: "handlerTimeouts", kind: "counter", text: "Exchanges answered with 503 by timeouts.handler." },
+  { name: "droppedMessages", kind: "counter", text: "Published messages dropped for a socket with a full backlog, or a loop that did not keep up." },
   { name: "events", kind: "counter", text: "Events handed to JavaScript." },
   { name: "turns", kind: "counter", text: "Turns of the loop." },
 ] as const;
@@ -223,6 +274,9 @@ export const EVENT_FLAG = {
   head: 4,
   bodyFollows: 8,
   hasFilename: 16,
+  text: 32,
+  ascii: 64,
+  upgrade: 128,
 } as const;
 
 /** Bits of a response's flags. */
@@ -234,6 +288,8 @@ export const COMMAND_FLAG = {
   hasConnection: 16,
   digest: 32,
   skip: 64,
+  compress: 128,
+  shared: 256,
 } as const;
 
 /** What answers a route. */

@@ -6,7 +6,7 @@ import type {
   NativePart,
   OpenedServer,
 } from "../../src/native/binding.ts";
-import { COMMAND, EVENT, EVENT_FLAG, METHODS } from "../../src/native/tables.ts";
+import { COMMAND, COMMAND_FLAG, EVENT, EVENT_FLAG, METHODS } from "../../src/native/tables.ts";
 
 export interface FakeRequest {
   readonly route?: number;
@@ -18,6 +18,16 @@ export interface FakeRequest {
   readonly peer?: string;
   readonly flags?: number;
   readonly params?: readonly (readonly [offset: number, length: number])[];
+}
+
+export interface FakeNews {
+  readonly kind: number;
+  readonly handle: number;
+  readonly generation?: number;
+  readonly body?: string | Uint8Array;
+  readonly asBlob?: boolean;
+  readonly status?: number;
+  readonly head?: readonly [number, number];
 }
 
 export interface FakeAnswer {
@@ -124,6 +134,115 @@ export class FakeBinding implements Binding {
     return this.accepts;
   }
 
+  /** What was done to WebSockets, in order: "send 3 text hello", "hold 3 true", … */
+  readonly log: string[] = [];
+  /** What buffered() and, above the limit, a send say; by handle. */
+  readonly waiting = new Map<number, number>();
+  /** Whether a send adds to what waits. */
+  keeps = false;
+
+  upgrade(handle: number, _generation: number, headers: string, settings: number): boolean {
+    this.log.push(`upgrade ${handle} ${settings} ${headers}`.trim());
+    return this.accepts;
+  }
+
+  sendText(
+    handle: number,
+    _generation: number,
+    flags: number,
+    limit: number,
+    text: string,
+  ): number {
+    return this.#send(handle, flags, limit, Buffer.from(text));
+  }
+
+  sendBytes(
+    handle: number,
+    _generation: number,
+    flags: number,
+    limit: number,
+    bytes: Uint8Array,
+  ): number {
+    return this.#send(handle, flags, limit, bytes);
+  }
+
+  #send(handle: number, flags: number, limit: number, bytes: Uint8Array): number {
+    const before = this.waiting.get(handle) ?? 0;
+    if (before > limit) return -1;
+    const isCompressed = flags >>> 16 === COMMAND_FLAG.compress;
+    const text = bytes.length > 32 ? `${bytes.length} bytes` : Buffer.from(bytes).toString();
+    this.log.push(`send ${handle} ${flags & 0xffff}${isCompressed ? "z" : ""} ${text}`);
+    if (this.keeps) this.waiting.set(handle, before + bytes.length);
+    return before + bytes.length;
+  }
+
+  buffered(handle: number): number {
+    return this.waiting.get(handle) ?? 0;
+  }
+
+  report(handle: number, _generation: number, low: number, number: number): void {
+    this.log.push(`report ${handle} ${low} ${number}`);
+  }
+
+  closeSocket(handle: number, _generation: number, code: number, reason: string): void {
+    this.log.push(`close ${handle} ${code} ${reason}`.trim());
+  }
+
+  hold(handle: number, _generation: number, on: boolean): void {
+    this.log.push(`hold ${handle} ${on}`);
+  }
+
+  expire(handle: number): void {
+    this.log.push(`expire ${handle}`);
+  }
+
+  subscribe(handle: number, _generation: number, topic: string): void {
+    this.log.push(`subscribe ${handle} ${topic}`);
+  }
+
+  unsubscribe(handle: number, _generation: number, topic: string): void {
+    this.log.push(`unsubscribe ${handle} ${topic}`);
+  }
+
+  publish(
+    server: number,
+    topic: string,
+    flags: number,
+    data: string | Uint8Array,
+    handle: number,
+    generation: number,
+  ): number {
+    this.log.push(`publish ${server} ${topic} ${flags & 0xffff} ${data} ${handle} ${generation}`);
+    return 7;
+  }
+
+  subscriberCount(): number {
+    return 7;
+  }
+
+  sendMany(
+    words: Int32Array,
+    count: number,
+    flags: number,
+    data: string | Uint8Array,
+    number: number,
+  ): void {
+    const handles = Array.from({ length: count }, (_, index) => words[index * 2]);
+    this.log.push(`many ${handles.join(",")} ${flags & 0xffff} ${data} ${number}`);
+  }
+
+  connect(): boolean {
+    return this.accepts;
+  }
+
+  takeText(blob: number): string {
+    return Buffer.from(this.takeBody(blob)).toString();
+  }
+
+  socketPair(): readonly [number, number] {
+    return [-1, -1];
+  }
+
   parts(): void {}
 
   takePart(): void {}
@@ -199,6 +318,35 @@ export class FakeBinding implements Binding {
     words.set([64, kind, handle, generation]);
     words.set(head, 14);
     this.#dispatch?.(1, "");
+  }
+
+  /** One batch of WebSocket events; their generation is the handle plus 100. */
+  news(events: readonly FakeNews[]): void {
+    this.#blobs = [];
+    this.#batch.fill(0xee);
+    let offset = 0;
+    for (const { kind, handle, body = "", status = 0, head = [0, 0], ...rest } of events) {
+      const bytes = new Uint8Array(Buffer.from(body));
+      const { asBlob = false, generation = handle + 100 } = rest;
+      const size = (64 + (asBlob ? 0 : bytes.length) + 7) & ~7;
+      const words = new Int32Array(this.#batch.buffer, this.#batch.byteOffset + offset, size >>> 2);
+      words.fill(0);
+      const isText = typeof body === "string" && kind === EVENT.Message;
+      const isAscii = isText && bytes.every((each) => each < 0x80);
+      const flags =
+        (isText ? EVENT_FLAG.text : 0) |
+        (isAscii ? EVENT_FLAG.ascii : 0) |
+        (asBlob ? EVENT_FLAG.bodyIsBlob : 0);
+      words.set([size, kind | (flags << 16), handle, generation]);
+      words[8] = bytes.length;
+      words[11] = status << 16;
+      words[12] = asBlob ? this.#blobs.push(bytes) - 1 : 0;
+      words.set(head, 14);
+      if (!asBlob) this.#batch.set(bytes, offset + 64);
+      offset += size;
+    }
+    this.#dispatch?.(events.length, "");
+    this.#batch.fill(0xdd);
   }
 
   /** The last answer, waiting a little for handlers that are asynchronous. */

@@ -83,8 +83,8 @@ const BAD_ROUTES: readonly (readonly [routes: unknown, message: string])[] = [
   [{ "/1/*/*/*/*/*/*/*/*/:x": fetch }, "has more than 8 parameters and wildcards"],
   [
     { "/": 1 },
-    'the route "/" must be a Response, file(), dir(), a function, raw(...) or a method table, ' +
-      "got 1",
+    'the route "/" must be a Response, file(), dir(), a function, raw(...), a method table or a ' +
+      "WebSocketHandler, got 1",
   ],
   [{ "/": {} }, 'the route "/" has no method'],
   [{ "/": { GET: "x" } }, 'the route "/" GET must be a Response, a function or raw(...), got "x"'],

@@ -1,0 +1,73 @@
+// What most sockets never have: waiting messages, topics, promises. Made when first needed, so that
+// an idle socket stays small.
+import type { MillraceError } from "../errors.ts";
+
+/** MESSAGE, PING or PONG of socket.ts, and what came. */
+export interface Arrival {
+  readonly kind: number;
+  readonly data: string | Uint8Array;
+}
+
+/** A promise that is settled from outside. */
+export interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** How a socket ended. */
+export interface Ending {
+  readonly code: number;
+  readonly reason: string;
+  readonly error: MillraceError | undefined;
+}
+
+type Result = IteratorResult<string | Uint8Array, undefined>;
+
+/** The rare state of one socket. */
+export class RareState {
+  /** Arrivals from `head` on wait; those before are taken. */
+  readonly arrivals: (Arrival | undefined)[] = [];
+  head = 0;
+  waitingBytes = 0;
+  /** Iterators under way, and those of them that wait for a message. */
+  iterators = 0;
+  readonly pulls: ((result: Result) => void)[] = [];
+  readonly drains: Waiter[] = [];
+  topics: Set<string> | undefined = undefined;
+  /** The peer's close frame. */
+  reason = "";
+  /** What JavaScript gave the socket up for. */
+  failure: MillraceError | undefined = undefined;
+  ending: Ending | undefined = undefined;
+  opened: (Waiter & { readonly promise: Promise<void> }) | undefined = undefined;
+  request: Request | undefined = undefined;
+
+  get waiting(): number {
+    return this.arrivals.length - this.head;
+  }
+
+  put(kind: number, data: string | Uint8Array): void {
+    this.arrivals.push({ kind, data });
+    this.waitingBytes += data.length;
+  }
+
+  take(): Arrival | undefined {
+    const arrival = this.arrivals[this.head];
+    if (arrival === undefined) return undefined;
+    this.arrivals[this.head] = undefined;
+    this.head += 1;
+    this.waitingBytes -= arrival.data.length;
+    if (this.head === this.arrivals.length) this.#shrink();
+    return arrival;
+  }
+
+  clear(): void {
+    this.#shrink();
+    this.waitingBytes = 0;
+  }
+
+  #shrink(): void {
+    this.arrivals.length = 0;
+    this.head = 0;
+  }
+}

@@ -1,0 +1,599 @@
+// One WebSocket, of a server or a client: sends, and calls the handlers in order. What comes from
+// the loop arrives through dispatch.ts.
+import { AsyncResource } from "node:async_hooks";
+import { randomBytes } from "node:crypto";
+import type { Address } from "../api.ts";
+import { type Bytes, checkedBody } from "../body.ts";
+import { invalidOption } from "../check.ts";
+import { MillraceError, sentenceOf } from "../errors.ts";
+import { COMMAND_FLAG, ERRORS } from "../native/tables.ts";
+import { stackOf, warn } from "../warnings.ts";
+import type { PublishOptions, SendOptions, Socket } from "./api.ts";
+import {
+  callClose,
+  callDrain,
+  callError,
+  callHandler,
+  callOpen,
+  errorOf,
+  MESSAGE,
+  settled,
+} from "./calls.ts";
+import { RareState, type Waiter } from "./rare.ts";
+import type { SocketRules } from "./service.ts";
+
+/** The number of a native report that belongs to the socket itself. */
+export const DRAIN_REPORT = 1;
+
+const CONNECTING = 0;
+const OPEN = 1;
+const CLOSING = 2;
+const CLOSED = 3;
+// Bits of #bits; the lowest two are the state, so that 2 is set when nothing can be sent any more.
+const STATE = 3;
+const BUSY = 4; // a handler's promise has not settled
+const PAUSED = 8; // by the application
+const PULLED = 16; // messages go to iterators
+const CALLING = 32; // the queue is being worked off
+const FULL = 64; // the queue is; reading has stopped
+const REPORTING = 128; // a native report is under way
+const WANTS_DRAIN = 256; // the handler is to be told of room
+const TERMINATED = 512;
+const DEFLATES = 1024;
+const WAS_OPENED = 2048;
+const QUEUES = BUSY | PAUSED | PULLED | CALLING | TERMINATED;
+const HELD = PAUSED | FULL;
+const PORT_SHIFT = 16;
+
+const QUEUE_BYTES_MAX = 262_144;
+const CONTROL_BYTES_MAX = 125;
+const REASON_BYTES_MAX = 123;
+const TOPIC_BYTES_MAX = 1024;
+const PING_FRAME = 9;
+const PONG_FRAME = 10;
+const LOST = 1006;
+const TRY_AGAIN_LATER = 1013;
+const COMPRESS = COMMAND_FLAG.compress << 16;
+const MANUAL = { requireManualDestroy: true };
+const NO_TOPICS: ReadonlySet<string> = new Set();
+
+let prefix: string | undefined;
+
+/** The one implementation of Socket. Small while it is idle: see rare.ts. */
+export class NativeSocket<D = unknown> implements Socket<D> {
+  data: D;
+  readonly rules: SocketRules;
+  readonly handle: number;
+  readonly generation: number;
+  readonly protocol: string;
+  readonly #peer: string;
+  readonly #scope: AsyncResource;
+  #bits: number;
+  #rare: RareState | undefined = undefined;
+
+  /**
+   * Begins as connecting; register() follows when there is something native behind it. `protocol`
+   * and `peer` are kept: they must not be slices of a batch's text.
+   */
+  constructor(
+    rules: SocketRules,
+    handle: number,
+    generation: number,
+    data: D,
+    protocol: string,
+    peer: string,
+    port: number,
+  ) {
+    this.rules = rules;
+    this.handle = handle;
+    this.generation = generation;
+    this.data = data;
+    this.protocol = protocol;
+    this.#peer = peer;
+    this.#bits = CONNECTING | (port << PORT_SHIFT);
+    this.#scope = new AsyncResource("MILLRACESOCKET", MANUAL);
+  }
+
+  get bufferedAmount(): number {
+    if ((this.#bits & STATE) === CLOSED) return 0;
+    return this.rules.service.native.buffered(this.handle, this.generation);
+  }
+
+  get extensions(): string {
+    return (this.#bits & DEFLATES) === 0 ? "" : "permessage-deflate";
+  }
+
+  get id(): string {
+    prefix ??= randomBytes(6).toString("hex");
+    return `${prefix}-${this.handle.toString(36)}-${this.generation.toString(36)}`;
+  }
+
+  get opened(): Promise<void> {
+    const rare = this.#ownRare();
+    if (rare.opened === undefined) {
+      rare.opened = deferred();
+      if ((this.#bits & WAS_OPENED) !== 0) rare.opened.resolve();
+      else if ((this.#bits & STATE) === CLOSED) rare.opened.reject(this.#neverOpened());
+    }
+    return rare.opened.promise;
+  }
+
+  get readyState(): 0 | 1 | 2 | 3 {
+    return (this.#bits & STATE) as 0 | 1 | 2 | 3;
+  }
+
+  get remoteAddress(): Address {
+    const address = this.#peer;
+    const port = this.#bits >>> PORT_SHIFT;
+    if (/^(?:$|[/\0])/.test(address)) return { family: "unix", address, port: 0 };
+    return { family: address.includes(":") ? "IPv6" : "IPv4", address, port };
+  }
+
+  get request(): Request | undefined {
+    return this.#rare?.request;
+  }
+
+  get topics(): ReadonlySet<string> {
+    return this.#rare?.topics ?? NO_TOPICS;
+  }
+
+  close(code = 1000, reason = ""): void {
+    checkClose(code, reason);
+    this.shut(code, reason);
+  }
+
+  cork<T>(run: () => T): T {
+    return run();
+  }
+
+  drained(): Promise<void> {
+    const { rules } = this;
+    if ((this.#bits & STATE) === CLOSED) return Promise.reject(this.#isOver());
+    if (rules.service.native.buffered(this.handle, this.generation) <= rules.lowMark)
+      return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#ownRare().drains.push({ resolve, reject });
+      this.#report();
+    });
+  }
+
+  pause(): void {
+    this.#setHeld(this.#bits | PAUSED);
+  }
+
+  ping(data: Bytes = ""): number {
+    return this.#control(PING_FRAME, "ping()", data);
+  }
+
+  pong(data: Bytes = ""): number {
+    return this.#control(PONG_FRAME, "pong()", data);
+  }
+
+  publish(topic: string, data: Bytes, options?: Omit<PublishOptions, "except">): number {
+    return this.rules.service.publish(topic, data, options, this as NativeSocket);
+  }
+
+  resume(): void {
+    this.#setHeld(this.#bits & ~PAUSED);
+    this.#workOff();
+  }
+
+  send(data: Bytes, options?: SendOptions): number {
+    if ((this.#bits & CLOSING) !== 0) return 0;
+    const { rules } = this;
+    const { native } = rules.service;
+    if (typeof data === "string") {
+      const flags = options?.compress === false ? rules.textFlags & ~COMPRESS : rules.textFlags;
+      const limit = rules.backlogMax;
+      const waiting = native.sendText(this.handle, this.generation, flags, limit, data);
+      if (waiting < 0 || waiting > rules.highMark) return this.#fellBehind(waiting);
+      // Nearly always it is ASCII and all that waits: then nothing has to be measured.
+      return (waiting === data.length ? waiting : Buffer.byteLength(data)) || 1;
+    }
+    const flags = options?.compress === false ? rules.binaryFlags & ~COMPRESS : rules.binaryFlags;
+    const bytes = checkedBody(data ?? null) as Uint8Array;
+    const limit = rules.backlogMax;
+    const waiting = native.sendBytes(this.handle, this.generation, flags, limit, bytes);
+    if (waiting >= 0 && waiting <= rules.highMark) return bytes.byteLength || 1;
+    return this.#fellBehind(waiting);
+  }
+
+  subscribe(topic: string): void {
+    checkTopic(topic);
+    if ((this.#bits & CLOSING) !== 0) return;
+    const rare = this.#ownRare();
+    rare.topics ??= new Set();
+    if (rare.topics.has(topic)) return;
+    rare.topics.add(topic);
+    const { service } = this.rules;
+    if (service.byTopic !== undefined) joinTopic(service.byTopic, topic, this as NativeSocket);
+    service.native.subscribe(this.handle, this.generation, topic);
+  }
+
+  terminate(): void {
+    if ((this.#bits & STATE) === CLOSED || (this.#bits & TERMINATED) !== 0) return;
+    this.#bits |= TERMINATED;
+    this.#setState(CLOSING);
+    this.#rare?.clear();
+    this.rules.service.native.cut(this.handle, this.generation);
+  }
+
+  unsubscribe(topic: string): void {
+    checkTopic(topic);
+    if (this.#rare?.topics?.delete(topic) !== true) return;
+    this.#leaveTopic(topic);
+  }
+
+  [Symbol.asyncIterator](): AsyncIterableIterator<string | Uint8Array> {
+    const rare = this.#ownRare();
+    rare.iterators += 1;
+    this.#bits |= PULLED;
+    let isOver = false;
+    const leave = (): void => {
+      if (isOver) return;
+      isOver = true;
+      this.#leaveIterator();
+    };
+    const next = async (): Promise<IteratorResult<string | Uint8Array, undefined>> => {
+      const result = isOver ? DONE : await this.#pull();
+      if (result.done === true) leave();
+      return result;
+    };
+    const end = async (): Promise<IteratorResult<string | Uint8Array, undefined>> => {
+      leave();
+      return DONE;
+    };
+    const iterator = { next, return: end, [Symbol.asyncIterator]: () => iterator };
+    return iterator;
+  }
+
+  /** Whether a message would be dropped for what waits already. */
+  get isFull(): boolean {
+    const { rules } = this;
+    return rules.dropsMessages && this.bufferedAmount > rules.backlogMax;
+  }
+
+  /** close(), unchecked: 1005 is a close frame without a code. */
+  shut(code: number, reason: string): void {
+    if ((this.#bits & CLOSING) !== 0) return;
+    this.#setState(CLOSING);
+    this.rules.service.native.closeSocket(this.handle, this.generation, code, reason);
+  }
+
+  /** From now on its events find it. */
+  register(): this {
+    this.rules.service.open.set(this.handle, this as NativeSocket);
+    return this;
+  }
+
+  /** Puts the request with it. */
+  keep(request: Request): void {
+    this.#ownRare().request = request;
+  }
+
+  /** The loop has opened it. */
+  wasOpened(deflates: boolean): void {
+    this.#bits |= WAS_OPENED | (deflates ? DEFLATES : 0);
+    if ((this.#bits & STATE) === CONNECTING) this.#setState(OPEN);
+    this.#rare?.opened?.resolve();
+    const { open } = this.rules;
+    if (open !== undefined) this.#scope.runInAsyncScope(callOpen, undefined, this);
+  }
+
+  /** The peer left before it was opened: nobody has heard of it, so nobody hears of its end. */
+  aborted(): void {
+    const { open } = this.rules.service;
+    if (open.get(this.handle) === (this as NativeSocket)) open.delete(this.handle);
+    this.#setState(CLOSED);
+    this.#rare?.opened?.reject(this.#neverOpened());
+    this.#letGo();
+    this.#scope.emitDestroy();
+  }
+
+  /**
+   * MESSAGE, PING or PONG. The hot path: a synchronous handler costs neither promise nor closure.
+   */
+  arrived(kind: number, data: string | Uint8Array): void {
+    const bits = this.#bits;
+    if ((bits & QUEUES) === 0 && (kind !== MESSAGE || !this.rules.keepsMessages)) {
+      this.#scope.runInAsyncScope(callHandler, undefined, this, kind, data);
+      return;
+    }
+    if ((bits & TERMINATED) !== 0) return;
+    this.#queue(kind, data);
+  }
+
+  /** The peer's close frame. */
+  isEnding(reason: string): void {
+    if ((this.#bits & CLOSING) === 0) this.#setState(CLOSING);
+    if (reason !== "") this.#ownRare().reason = reason;
+  }
+
+  /** Natively it is over; `error` is an index in ERRORS. The last handlers may yet have to wait. */
+  ended(code: number, error: number): void {
+    const { service } = this.rules;
+    service.open.delete(this.handle);
+    if ((this.#bits & WAS_OPENED) === 0) {
+      this.aborted();
+      return;
+    }
+    const rare = this.#ownRare();
+    this.#setState(CLOSED);
+    this.#bits &= ~HELD;
+    const failure = rare.failure ?? this.#failureOf(error);
+    const isBacklog = failure?.code === "ERR_MILLRACE_WS_BACKLOG";
+    const own = code === 0 ? LOST : code;
+    rare.ending = { code: isBacklog ? TRY_AGAIN_LATER : own, reason: rare.reason, error: failure };
+    this.#letGo();
+    // At once: a handler that iterates is what the end waits for.
+    for (const pull of rare.pulls.splice(0)) pull(DONE);
+    service.leaving.add(this as NativeSocket);
+    this.#workOff();
+  }
+
+  /** What the drain report asked about has left. */
+  reported(): void {
+    const { rules } = this;
+    this.#bits &= ~REPORTING;
+    if ((this.#bits & STATE) === CLOSED) return;
+    // Sent since then, and again too much.
+    if (rules.service.native.buffered(this.handle, this.generation) > rules.highMark) {
+      this.#report();
+      return;
+    }
+    for (const { resolve } of this.#rare?.drains.splice(0) ?? []) resolve();
+    if ((this.#bits & WANTS_DRAIN) === 0) return;
+    this.#bits &= ~WANTS_DRAIN;
+    if (rules.drain !== undefined) this.#scope.runInAsyncScope(callDrain, undefined, this);
+  }
+
+  /** A handler's promise: what comes next waits for it. */
+  waitFor(pending: PromiseLike<unknown>, name: string): void {
+    this.#bits |= BUSY;
+    void this.#settle(pending, name);
+  }
+
+  /** Something thrown by a handler. Never throws. */
+  failed(name: string, error: unknown): void {
+    const { rules } = this;
+    if (rules.error !== undefined && name !== "error") {
+      this.#scope.runInAsyncScope(callError, undefined, this, errorOf(rules.where, name, error));
+      return;
+    }
+    const what = `${rules.where}: ${name}() threw; the socket goes on`;
+    warn("ERR_MILLRACE_HANDLER_FAILED", what, stackOf(error));
+  }
+
+  async #settle(pending: PromiseLike<unknown>, name: string): Promise<void> {
+    try {
+      await pending;
+    } catch (error) {
+      this.failed(name, error);
+    }
+    this.#bits &= ~BUSY;
+    this.#workOff();
+  }
+
+  #queue(kind: number, data: string | Uint8Array): void {
+    const rare = this.#ownRare();
+    if ((this.#bits & PULLED) !== 0) {
+      if (kind !== MESSAGE) {
+        this.#scope.runInAsyncScope(callHandler, undefined, this, kind, data);
+        return;
+      }
+      const pull = rare.pulls.shift();
+      if (pull !== undefined) {
+        pull({ done: false, value: data });
+        return;
+      }
+    }
+    rare.put(kind, data);
+    if (rare.waiting >= this.rules.queueMax || rare.waitingBytes >= QUEUE_BYTES_MAX)
+      this.#setHeld(this.#bits | FULL);
+  }
+
+  // Calls the handlers of what waits, one after the other, until one gives a promise.
+  #workOff(): void {
+    const rare = this.#rare;
+    if (rare === undefined || (this.#bits & CALLING) !== 0) return;
+    this.#bits |= CALLING;
+    while ((this.#bits & (BUSY | PAUSED | PULLED)) === 0 && rare.waiting > 0) {
+      if (this.rules.keepsMessages) break;
+      const { kind, data } = rare.take() as { kind: number; data: string | Uint8Array };
+      this.#scope.runInAsyncScope(callHandler, undefined, this, kind, data);
+    }
+    this.#bits &= ~CALLING;
+    this.#roomAgain(rare);
+    // What is for an iterator stays there for it.
+    const isPulled = (this.#bits & PULLED) !== 0 || this.rules.keepsMessages;
+    const isDone = (this.#bits & BUSY) === 0 && (rare.waiting === 0 || isPulled);
+    if (isDone && rare.ending !== undefined) this.#finish(rare);
+  }
+
+  #roomAgain(rare: RareState): void {
+    if ((this.#bits & FULL) === 0) return;
+    if (rare.waiting * 2 > this.rules.queueMax || rare.waitingBytes * 2 > QUEUE_BYTES_MAX) return;
+    this.#setHeld(this.#bits & ~FULL);
+  }
+
+  // The last of it: error, then close, once.
+  #finish(rare: RareState): void {
+    const { ending } = rare;
+    if (ending === undefined || (this.#bits & CALLING) !== 0) return;
+    this.#bits |= CALLING; // For good: nothing comes any more.
+    void this.#callLast(ending.code, ending.reason, ending.error);
+  }
+
+  async #callLast(code: number, reason: string, error: MillraceError | undefined): Promise<void> {
+    if (error !== undefined) {
+      const pending = this.#scope.runInAsyncScope(callError, undefined, this, error);
+      if (pending !== undefined) await settled(this, pending, "error");
+    }
+    const pending = this.#scope.runInAsyncScope(callClose, undefined, this, code, reason);
+    if (pending !== undefined) await settled(this, pending, "close");
+    const { service } = this.rules;
+    service.leaving.delete(this as NativeSocket);
+    this.#scope.emitDestroy();
+    if (service.leaving.size === 0) service.onIdle?.();
+  }
+
+  async #pull(): Promise<IteratorResult<string | Uint8Array, undefined>> {
+    const rare = this.#ownRare();
+    for (let arrival = rare.take(); arrival !== undefined; arrival = rare.take()) {
+      this.#roomAgain(rare);
+      if (arrival.kind === MESSAGE) return { done: false, value: arrival.data };
+      this.#scope.runInAsyncScope(callHandler, undefined, this, arrival.kind, arrival.data);
+    }
+    if ((this.#bits & STATE) === CLOSED) return DONE;
+    return new Promise((resolve) => rare.pulls.push(resolve));
+  }
+
+  #leaveIterator(): void {
+    const rare = this.#ownRare();
+    rare.iterators -= 1;
+    if (rare.iterators > 0) return;
+    this.#bits &= ~PULLED;
+    this.#workOff();
+  }
+
+  #control(opcode: number, name: string, data: Bytes): number {
+    const body = checkedBody(data ?? null) as string | Uint8Array;
+    const size = typeof body === "string" ? Buffer.byteLength(body) : body.byteLength;
+    if (size > CONTROL_BYTES_MAX)
+      throw invalidOption(name, `takes at most ${CONTROL_BYTES_MAX} bytes`, size);
+    if ((this.#bits & CLOSING) !== 0) return 0;
+    const { native } = this.rules.service;
+    const limit = this.rules.backlogMax;
+    const waiting =
+      typeof body === "string"
+        ? native.sendText(this.handle, this.generation, opcode, limit, body)
+        : native.sendBytes(this.handle, this.generation, opcode, limit, body);
+    if (waiting >= 0 && waiting <= this.rules.highMark) return size || 1;
+    return this.#fellBehind(waiting);
+  }
+
+  // What send() says when not all is well.
+  #fellBehind(waiting: number): number {
+    if (waiting === -2) return 0;
+    if (waiting === -1 && !this.rules.dropsMessages) {
+      this.#giveUp();
+      return 0;
+    }
+    this.#bits |= WANTS_DRAIN;
+    if (this.rules.drain !== undefined) this.#report();
+    return waiting === -1 ? 0 : -1;
+  }
+
+  // The close frame goes behind what waits, and the loop sees to it that this ends.
+  #giveUp(): void {
+    const code = "ERR_MILLRACE_WS_BACKLOG";
+    this.#ownRare().failure = new MillraceError(code, `${this.rules.where}: ${sentenceOf(code)}`);
+    this.close(TRY_AGAIN_LATER);
+  }
+
+  #report(): void {
+    if ((this.#bits & REPORTING) !== 0) return;
+    this.#bits |= REPORTING;
+    const { native } = this.rules.service;
+    native.report(this.handle, this.generation, this.rules.lowMark, DRAIN_REPORT);
+  }
+
+  #setHeld(bits: number): void {
+    const wasHeld = (this.#bits & HELD) !== 0;
+    const isHeld = (bits & HELD) !== 0;
+    this.#bits = bits;
+    if (wasHeld === isHeld || (bits & STATE) === CLOSED) return;
+    this.rules.service.native.hold(this.handle, this.generation, isHeld);
+  }
+
+  #setState(state: number): void {
+    this.#bits = (this.#bits & ~STATE) | state;
+  }
+
+  // What belongs to a socket that can still be written to.
+  #letGo(): void {
+    const { service } = this.rules;
+    service.deliveries.ended(this as NativeSocket);
+    const rare = this.#rare;
+    if (rare === undefined) return;
+    for (const { reject } of rare.drains.splice(0)) reject(this.#isOver());
+    for (const topic of rare.topics ?? []) this.#leaveTopic(topic);
+    rare.topics = undefined;
+  }
+
+  #leaveTopic(topic: string): void {
+    const { service } = this.rules;
+    service.native.unsubscribe(this.handle, this.generation, topic);
+    const others = service.byTopic?.get(topic);
+    others?.delete(this as NativeSocket);
+    if (others?.size === 0) service.byTopic?.delete(topic);
+  }
+
+  #failureOf(error: number): MillraceError | undefined {
+    const row = ERRORS[error];
+    if (row === undefined || row.code === "" || (this.#bits & TERMINATED) !== 0) return undefined;
+    return new MillraceError(row.code, `${this.rules.where}: ${row.text}`);
+  }
+
+  #neverOpened(): MillraceError {
+    const message = `${this.rules.where}: the client left before the handshake was complete`;
+    return new MillraceError("ERR_MILLRACE_ABORTED", message);
+  }
+
+  #isOver(): MillraceError {
+    return new MillraceError("ERR_MILLRACE_WS_CLOSED", `${this.rules.where}: the socket is closed`);
+  }
+
+  #ownRare(): RareState {
+    return (this.#rare ??= new RareState());
+  }
+}
+
+const DONE = { done: true, value: undefined } as const;
+
+/** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
+export function checkClose(code: unknown, reason: unknown): void {
+  const isCode =
+    typeof code === "number" &&
+    Number.isInteger(code) &&
+    ((code >= 1000 && code <= 1014 && (code < 1004 || code > 1006)) ||
+      (code >= 3000 && code <= 4999));
+  if (!isCode) {
+    const what = "takes a code of 1000 to 1003, 1007 to 1014 or 3000 to 4999";
+    throw invalidOption("close()", what, code);
+  }
+  if (typeof reason !== "string")
+    throw invalidOption("close()", "takes a string for reason", reason);
+  const size = Buffer.byteLength(reason);
+  if (size <= REASON_BYTES_MAX) return;
+  throw invalidOption("close()", `takes a reason of at most ${REASON_BYTES_MAX} bytes`, size);
+}
+
+/** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
+export function checkTopic(topic: unknown): asserts topic is string {
+  const size = typeof topic === "string" ? Buffer.byteLength(topic) : 0;
+  if (size >= 1 && size <= TOPIC_BYTES_MAX) return;
+  throw invalidOption("topic", `must be a string of 1 to ${TOPIC_BYTES_MAX} bytes`, topic);
+}
+
+/** Adds a subscriber to an index by topic. */
+export function joinTopic(
+  byTopic: Map<string, Set<NativeSocket>>,
+  topic: string,
+  socket: NativeSocket,
+): void {
+  const others = byTopic.get(topic);
+  if (others === undefined) byTopic.set(topic, new Set([socket]));
+  else others.add(socket);
+}
+
+function deferred(): Waiter & { readonly promise: Promise<void> } {
+  let resolve: () => void = () => undefined;
+  let reject: (error: unknown) => void = resolve;
+  const promise = new Promise<void>((onDone, onFailed) => {
+    resolve = onDone;
+    reject = onFailed;
+  });
+  promise.catch(() => undefined); // Whoever does not ask need not know.
+  return { resolve, reject, promise };
+}

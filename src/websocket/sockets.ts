@@ -1,0 +1,53 @@
+// server.sockets: the open sockets as a set that cannot be changed, without a second table of them.
+import type { Socket } from "./api.ts";
+import type { SocketService } from "./service.ts";
+import { NativeSocket } from "./socket.ts";
+
+/** A live view; iterating while sockets come and go is as with a Set. */
+export function viewOf(service: SocketService): ReadonlySet<Socket> {
+  return new SocketView(service) as unknown as ReadonlySet<Socket>;
+}
+
+class SocketView {
+  readonly #service: SocketService;
+
+  constructor(service: SocketService) {
+    this.#service = service;
+  }
+
+  get size(): number {
+    return this.#service.open.size;
+  }
+
+  get [Symbol.toStringTag](): string {
+    return "Set";
+  }
+
+  has(value: unknown): boolean {
+    return value instanceof NativeSocket && this.#service.open.get(value.handle) === value;
+  }
+
+  keys(): IterableIterator<Socket> {
+    return this.#service.open.values();
+  }
+
+  values(): IterableIterator<Socket> {
+    return this.#service.open.values();
+  }
+
+  *entries(): IterableIterator<[Socket, Socket]> {
+    for (const socket of this.#service.open.values()) yield [socket, socket];
+  }
+
+  forEach(
+    callback: (value: Socket, key: Socket, set: ReadonlySet<Socket>) => void,
+    self?: unknown,
+  ): void {
+    const set = this as unknown as ReadonlySet<Socket>;
+    for (const socket of this.#service.open.values()) callback.call(self, socket, socket, set);
+  }
+
+  [Symbol.iterator](): IterableIterator<Socket> {
+    return this.#service.open.values();
+  }
+}
