@@ -9,6 +9,8 @@ import { fileURLToPath } from "node:url";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const modules = join(here, "node_modules");
 const floor = join(here, "..", "build-release", "bench_floor");
+/** A fixed handshake, recv(), unmasking and send(): what the kernel alone costs. */
+export const socketFloor = join(here, "..", "build-release", "bench_ws_floor");
 const ANSWER_MS = 30_000;
 const INSTALL_MS = 300_000;
 
@@ -38,10 +40,20 @@ function needing(name, file) {
   return file;
 }
 
+/** A program of servers/ under "node" or "bun". */
+export function runOf(runtime, file, ...words) {
+  if (runtime === "node") return node(file, ...words);
+  return [bunProgram(), join(here, "servers", file), ...words];
+}
+
+export function npmSockets(file, ...words) {
+  return node(needing("ws", file), ...words);
+}
+
 /** Installs what package-lock.json of this folder names; undefined, or why it could not. */
 export function install() {
   if (isInstalled()) return undefined;
-  process.stderr.write("bench: installing fastify and bun into bench/node_modules\n");
+  process.stderr.write("bench: installing fastify, bun, busboy and ws into bench/node_modules\n");
   const quiet = ["--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=1"];
   // No install scripts: Bun's would only move the program that bunProgram() finds by itself.
   const words = ["ci", "--prefix", here, "--ignore-scripts", "--prefer-offline", ...quiet];
@@ -77,9 +89,9 @@ function bunProgram() {
   return foundBun;
 }
 
-/** Starts one server; resolves when it listens. */
-export async function start(contender) {
-  const [program, ...words] = contender.runs();
+/** Starts one server, with `more` for who takes words; resolves when it listens. */
+export async function start(contender, more) {
+  const [program, ...words] = contender.runs(more);
   const child = spawn(program, words, {
     stdio: ["pipe", "pipe", "inherit"],
     env: { ...process.env, NODE_ENV: "production", NODE_OPTIONS: "" },

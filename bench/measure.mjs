@@ -57,10 +57,11 @@ function request(port, { path, headers, body }) {
   });
 }
 
-function wordsOf({ port }, { path, headers, body, depth, connections }) {
+/** What blast is told about a scenario. */
+export function wordsOf({ port }, { path, headers, body, depth, connections, words: more = [] }) {
   const words = ["--port", port, "--path", path, "--connections", connections, "--depth", depth];
   if (body !== "") words.push("--body-bytes", body.length);
-  return [...words.map(String), ...headers.flatMap((line) => ["--header", line])];
+  return [...words.map(String), ...headers.flatMap((line) => ["--header", line]), ...more];
 }
 
 /** Loads the server for some seconds; throws when an answer was wrong or a connection broke. */
@@ -103,6 +104,36 @@ function runBlast(words, seconds) {
       else reject(new Error(stderr.trim().split("\n")[0] || error?.message));
     });
   });
+}
+
+/**
+ * Has blast open its WebSockets, calls `atBegin`, has it load the server, calls `atEnd`, and has it
+ * leave. Resolves with what it reports, wrong or right.
+ */
+export async function runGated(words, { seconds, atBegin, atEnd }) {
+  const child = spawn(blast, [...words, "--gated"], { stdio: ["pipe", "pipe", "inherit"] });
+  const ended = new Promise((resolve) => child.once("close", resolve));
+  child.once("error", () => {});
+  child.stdin.on("error", () => {});
+  const timer = setTimeout(() => child.kill("SIGKILL"), (seconds + 60) * 1000);
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const report = async () => {
+    const { value, done } = await lines.next();
+    if (done) throw new Error(`blast ${words.join(" ")} ended early`);
+    return JSON.parse(value);
+  };
+  try {
+    await report();
+    await atBegin();
+    child.stdin.write("\n");
+    const load = await report();
+    await atEnd();
+    return load;
+  } finally {
+    child.stdin.end();
+    await ended;
+    clearTimeout(timer);
+  }
 }
 
 /** Opens connections that are answered once, reads what they cost, and asks each again. */

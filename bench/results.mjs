@@ -140,7 +140,7 @@ function fixed(number, digits) {
   return number === undefined ? "" : number.toFixed(digits);
 }
 
-function table(head, rows) {
+export function table(head, rows) {
   const cells = [head, ...rows].map((row) => row.map(String));
   const widths = head.map((_, column) => Math.max(...cells.map((row) => [...row[column]].length)));
   const padded = (cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]));

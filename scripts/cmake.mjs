@@ -40,6 +40,12 @@ export function flavourOf(name) {
   return flavours[name];
 }
 
+/** Builds the tests or the addon with a sanitizer, in one folder, so that the core is built once. */
+export function cmakeSanitized(flavour, target) {
+  ensureHeaders();
+  cmake(flavour, ["-DMILLRACE_ADDON=ON"], target);
+}
+
 /** Warnings are errors in CI only: a newer compiler of a user may have new ones. */
 export function werror() {
   return Boolean(process.env["CI"]);

@@ -7,6 +7,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import {
   cmake,
+  cmakeSanitized,
   configure,
   ensureHeaders,
   flavourOf,
@@ -60,7 +61,8 @@ function benches() {
 function test(words) {
   const named = Object.hasOwn(flavours, words[0] ?? "");
   const flavour = flavourOf(named ? words.shift() : "debug");
-  cmake(flavour, ["-DMILLRACE_ADDON=OFF"]);
+  if (flavour === flavours.asan || flavour === flavours.tsan) cmakeSanitized(flavour, "tests");
+  else cmake(flavour, ["-DMILLRACE_ADDON=OFF"]);
   run("ctest", ["--test-dir", flavour.folder, "--verbose", ...words], {
     env: { ...process.env, UBSAN_OPTIONS: "halt_on_error=1:print_stacktrace=1" },
   });

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { cmake, ensureHeaders, flavours } from "./cmake.mjs";
+import { cmakeSanitized, flavours } from "./cmake.mjs";
 import { capture, fail, root, tool } from "./steps.mjs";
 
 const SHOWN_MAX = 10;
@@ -43,9 +43,8 @@ const kinds = {
 
 /** Builds the addon and runs the named test files, or all; ends the process when anything fails. */
 export function vitestUnder(name, words) {
-  const flavour = { ...flavours[name], folder: `build-${name}-addon` };
-  ensureHeaders();
-  cmake(flavour, ["-DMILLRACE_ADDON=ON", "-DMILLRACE_TESTS=OFF"], "millrace");
+  const flavour = flavours[name];
+  cmakeSanitized(flavour, "millrace");
   const addon = join(root, flavour.folder, addonName);
   const started = performance.now();
   const { status, ours, others, logs } = runVitest(name, addon, words, "inherit");

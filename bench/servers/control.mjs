@@ -5,8 +5,9 @@
  * @param {number} port
  * @param {string} version of the runtime or framework
  * @param {() => object} [statistics] further numbers for "memory"
+ * @param {Record<string, () => Promise<object>>} [more] further lines and what answers them
  */
-export function announce(port, version, statistics = () => ({})) {
+export function announce(port, version, statistics = () => ({}), more = {}) {
   const answers = {
     // getrusage of the process: user and system time of all its threads, in µs.
     cpu: () => {
@@ -17,14 +18,20 @@ export function announce(port, version, statistics = () => ({})) {
       collect();
       return statistics();
     },
+    ...more,
   };
   const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`);
+  const answer = (line) => {
+    const said = answers[line]();
+    if (said instanceof Promise) said.then(say);
+    else say(said);
+  };
   let input = "";
   process.stdin.setEncoding("utf8");
   process.stdin.on("data", (text) => {
     const lines = (input + text).split("\n");
     input = lines.pop();
-    for (const line of lines) say(answers[line]());
+    for (const line of lines) answer(line);
   });
   process.stdin.on("end", () => process.exit(0));
   say({ port, version });
