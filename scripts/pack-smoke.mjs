@@ -10,7 +10,8 @@ import { capture, fail, run, tool } from "./steps.mjs";
 const hello = `import { raw, serve } from "millrace";
 import { natsSync } from "millrace/sync/nats";
 import { redisSync } from "millrace/sync/redis";
-if (typeof natsSync !== "function" || typeof redisSync !== "function") throw new Error("no drivers");
+const drivers = [natsSync, redisSync];
+if (drivers.some((each) => typeof each !== "function")) throw new Error("no drivers");
 const server = await serve({
   port: 0,
   hostname: "127.0.0.1",

@@ -16,7 +16,7 @@ export interface NativeRoute {
   readonly headers: string; // static routes: "Name: value\r\n" lines, latin1, checked
   readonly content: Uint8Array; // static routes
   readonly file?: NativeFile; // file routes
-  readonly socket?: number; // WebSocket routes: index in NativeOptions.sockets; only handshakes pass
+  readonly socket?: number; // WebSocket routes: index in NativeOptions.sockets
 }
 
 /** What the WebSockets of one handler are governed by. */

@@ -441,7 +441,7 @@ void Connection::drop_segments(size_t count) {
   }
   queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(count));
   // An idle connection keeps no large table.
-  if (queue_.empty() && queue_.capacity() > 8) std::vector<Segment>().swap(queue_);
+  if (queue_.empty() && queue_.capacity() > 2) std::vector<Segment>().swap(queue_);
 }
 
 void Connection::all_sent() {
