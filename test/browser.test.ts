@@ -1,9 +1,8 @@
 // The demo in a real browser: the page fills in live metrics, its form signs the guest book, and
 // its script talks to the JSON API.
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { Browser, browserPath, type Page } from "./support/browser.ts";
+import { Browser, browserPath } from "./support/browser.ts";
 import { type Child, node } from "./support/child.ts";
-import { until } from "./support/until.ts";
 
 if (browserPath === undefined) {
   process.stderr.write("browser.test.ts is skipped: no chromium here (Debian: chromium)\n");
@@ -18,15 +17,6 @@ async function demo(loops: string): Promise<{ child: Child; url: string }> {
   return { child, url };
 }
 
-/** Waits until an expression is true in the page; none is while the page is changing. */
-function shows(page: Page, what: string, expression: string): Promise<void> {
-  return until(
-    what,
-    async () => (await page.value(expression).catch(() => false)) === true,
-    15_000,
-  );
-}
-
 describe.runIf(browserPath !== undefined)("in Chromium", () => {
   let browser: Browser;
   beforeAll(() => {
@@ -38,8 +28,7 @@ describe.runIf(browserPath !== undefined)("in Chromium", () => {
     const { child, url } = await demo(loops);
     const page = await browser.open(url);
     const host = loops === "0" ? "inline" : "1 threaded loop";
-    await shows(
-      page,
+    await page.shows(
       "the metrics are filled in",
       `document.querySelector("#metrics dd")?.textContent.startsWith(${JSON.stringify(host)})`,
     );
@@ -47,13 +36,12 @@ describe.runIf(browserPath !== undefined)("in Chromium", () => {
       .find((dt) => dt.textContent === "Requests").nextSibling.textContent)`;
     const first = (await page.value(requests)) as number;
     expect(first).toBeGreaterThan(1);
-    await shows(page, "the metrics are live", `${requests} > ${first}`);
+    await page.shows("the metrics are live", `${requests} > ${first}`);
 
     await page.value(`
       document.querySelector("form input").value = "Ada <b>& Co</b> é";
       document.querySelector("form button").click();`);
-    await shows(
-      page,
+    await page.shows(
       "the guest is listed",
       `document.querySelector("#guests li")?.textContent.startsWith("Ada <b>& Co</b> é, ")`,
     );
@@ -61,8 +49,7 @@ describe.runIf(browserPath !== undefined)("in Chromium", () => {
 
     await page.value(`document.querySelector("#send").click()`);
     const answer = '200 {"youSent":{"grain":"rye","sacks":3}}';
-    await shows(
-      page,
+    await page.shows(
       "the JSON API has answered",
       `document.querySelector("#answer").textContent === ${JSON.stringify(answer)}`,
     );

@@ -1,11 +1,14 @@
 // Runs every file of examples/ as a program, asks it what its text promises, and ends it by
 // SIGTERM: the exit code has to be 0 and stderr empty. An example without a check here fails.
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { WebSocket as Client } from "ws";
+import { Browser, browserPath, type Page } from "./support/browser.ts";
 import { type Child, node, outputOf } from "./support/child.ts";
 import { chunkedResponse, dechunked } from "./support/dechunk.ts";
 import { programNamed } from "./support/programs.ts";
@@ -18,6 +21,10 @@ interface Running {
   /** The first URL it printed, without what stands behind the port. */
   readonly url: string;
   readonly socket: string;
+}
+
+interface Told {
+  readonly statusCode: number;
 }
 
 type Check = (running: Running) => Promise<void>;
@@ -36,6 +43,10 @@ const curl = programNamed("curl");
 const hasIPv6 = Object.values(networkInterfaces()).some((each) =>
   each?.some(({ address }) => address === "::1"),
 );
+// What takes a sanitizer minutes is tried with less.
+const load = process.env["MILLRACE_SANITIZED"]
+  ? { CLIENTS: 100, ROUNDS: 10, MULTICASTS: 100 }
+  : { CLIENTS: 1000, ROUNDS: 100, MULTICASTS: 10_000 };
 const urlencoded = { "content-type": "application/x-www-form-urlencoded" };
 
 async function ask(url: string, init: RequestInit = {}): Promise<Answer> {
@@ -53,6 +64,29 @@ async function askSocket(path: string, target: string, lines = ""): Promise<stri
   return body;
 }
 
+/** A client of npm's ws on an open connection, and what it hears. */
+async function enter(url: string, protocols: string[] = []): Promise<[Client, string[]]> {
+  const heard: string[] = [];
+  const client = new Client(url.replace("http", "ws"), protocols);
+  client.on("message", (data) => heard.push(String(data)));
+  await new Promise((resolve, reject) => client.once("open", resolve).once("error", reject));
+  return [client, heard];
+}
+
+/** Lets two tabs of a browser look at a page, where there is one. */
+async function inTwoTabs(url: string, look: (tabs: [Page, Page]) => Promise<void>): Promise<void> {
+  if (browserPath === undefined) {
+    process.stderr.write(`no chromium here: ${url} is checked with npm's ws only\n`);
+    return;
+  }
+  const browser = new Browser();
+  try {
+    await look([await browser.open(url), await browser.open(url)]);
+  } finally {
+    await browser.close();
+  }
+}
+
 const checks: Readonly<Record<string, Check>> = {
   "behind-nginx.mjs": async ({ child, socket }) => {
     const lines = "X-Forwarded-For: 192.0.2.1, 198.51.100.7\r\nX-Forwarded-Proto: https\r\n";
@@ -61,6 +95,37 @@ const checks: Readonly<Record<string, Check>> = {
     expect(await askSocket(socket, "/health/ready")).toBe("ok\n");
     await child.stop();
     expect(child.output).toContain("closed: 0 finished, 0 cut\n");
+  },
+
+  "chat.mjs": async ({ child, url }) => {
+    const [first, heard] = await enter(`${url}/rooms/mill`, ["chat.v2", "chat.v1"]);
+    const [other, elsewhere] = await enter(`${url}/rooms/attic`);
+    expect([first.protocol, other.protocol]).toEqual(["chat.v1", ""]);
+    first.send("oats, please");
+    await until("it is heard", () => heard.length === 2);
+    expect(heard.map((line) => JSON.parse(line) as unknown)).toEqual([
+      { from: "guest 1", text: "is here" },
+      { from: "guest 1", text: "oats, please" },
+    ]);
+    expect(elsewhere).toEqual(['{"from":"guest 2","text":"is here"}']);
+    const evil = new Client(`${url.replace("http", "ws")}/rooms/mill`, { origin: "http://evil" });
+    const [, { statusCode }] = (await once(evil, "unexpected-response")) as [unknown, Told];
+    expect(statusCode).toBe(403);
+    evil.on("error", () => undefined).terminate();
+    await inTwoTabs(url, async (tabs) => {
+      const state = `document.querySelector("#state").textContent === "in room mill"`;
+      for (const tab of tabs) await tab.shows("it is in", state);
+      for (const [at, tab] of tabs.entries()) {
+        const text = JSON.stringify(`<b>from tab ${at}</b> é`);
+        await tab.value(`document.querySelector("input").value = ${text};
+          document.querySelector("form button").click();`);
+        const isThere = `document.querySelector("li")?.textContent.endsWith(": " + ${text})`;
+        for (const each of tabs) await each.shows("what was said is there", isThere);
+      }
+    });
+    const closed = once(first, "close");
+    await child.stop();
+    expect((await closed)[0]).toBe(1001);
   },
 
   "demo/server.mjs": async ({ url }) => {
@@ -302,6 +367,19 @@ const checks: Readonly<Record<string, Check>> = {
     expect(existsSync(uploads)).toBe(false);
   },
 
+  "websocket-client.mjs": async ({ child }) => {
+    await child.exited;
+    expect(child.output.split("\n").slice(1)).toEqual([
+      "counted to a sum of 500500; that was all",
+      "ERR_MILLRACE_WS_REJECTED, status 401",
+      "come in",
+      "mirror sent 3 bytes back",
+      "closed: 1000, true",
+      "100 clients heard their own words",
+      "",
+    ]);
+  },
+
   "workers.mjs": async ({ url }) => {
     const threads = new Set<number>();
     // A new connection each time: a connection stays with the worker that accepted it.
@@ -331,6 +409,17 @@ const checks: Readonly<Record<string, Check>> = {
     const { status, text, headers } = await ask(`${url}/missing`);
     expect([status, text]).toEqual([404, "<h1>I'm not here</h1>"]);
     expect(headers.get("content-type")).toBe("text/html");
+  },
+
+  "seeds/discussion.mjs": async ({ child }) => {
+    await child.exited;
+    const said = child.output.split("\n");
+    for (let id = 1; id <= 10; id += 1) {
+      expect(said).toContain(`this comes from client ${id}`);
+      expect(said).toContain(`client ${id} got: Ok!`);
+    }
+    expect(child.output.match(/Ok!/g)).toHaveLength(10);
+    expect(said.slice(-2)).toEqual(["client 1 got: close!", ""]);
   },
 
   "seeds/getandpost.mjs": async ({ child, url }) => {
@@ -389,6 +478,52 @@ const checks: Readonly<Record<string, Check>> = {
     const read = dechunked(await outputOf(curl, "-s", "--raw", url));
     expect([read.chunks.length, read.rest]).toEqual([5, ""]);
   },
+
+  "seeds/websockettest.mjs": async ({ child, url }) => {
+    const hundred = Array.from({ length: 100 }, (_, at) => `${at + 1} hello`);
+    const [client, heard] = await enter(`${url}/socket`);
+    client.send("hallo");
+    await until("all hundred have come", () => heard.length === 100);
+    expect(heard).toEqual(hundred);
+    await inTwoTabs(url, async (tabs) => {
+      const [one, two] = tabs;
+      const state = (text: string): string =>
+        `document.querySelector("#state").textContent === ${JSON.stringify(text)}`;
+      for (const tab of tabs) await tab.shows("it is open", state("open"));
+      await one.value(`document.querySelector("#hallo").click()`);
+      const lines = `[...document.querySelectorAll("li")].map((li) => li.textContent)`;
+      for (const tab of tabs) {
+        await tab.shows("all hundred are there", `${lines}.length === 100`);
+        expect(await tab.value(lines)).toEqual(hundred.map((_, at) => `${at + 101} hello`));
+      }
+      await one.value(`document.querySelector("#close").click()`);
+      await one.shows("it is closed", state("closed 4321"));
+      await child.said(/websocket closed: 4321 why\n/);
+      await two.value(`document.querySelector("#shutdown").click()`);
+      await two.shows("it is closed", state("closed 1001"));
+    });
+    const closed = client.readyState === Client.OPEN ? once(client, "close") : [1001];
+    if (browserPath === undefined) client.send("shutdown");
+    expect((await closed)[0]).toBe(1001);
+    await child.exited;
+  },
+
+  "seeds/wsclienttest.mjs": async ({ child }) => {
+    await child.exited;
+    const { CLIENTS, ROUNDS } = load;
+    expect(child.output).toContain(`\n${CLIENTS} clients connected in `);
+    expect(child.output).toMatch(
+      new RegExp(`^${CLIENTS * ROUNDS} round trips in .*, 0 wrong$`, "m"),
+    );
+  },
+
+  "seeds/wsmulticasttest.mjs": async ({ child }) => {
+    await child.exited;
+    const { CLIENTS, MULTICASTS } = load;
+    const all = (MULTICASTS * CLIENTS) / 10; // a half of a fifth
+    const counts = `aimed ${all}, delivered ${all}, failed 0, received ${all}, astray 0`;
+    expect(child.output).toContain(`multicasts ${MULTICASTS}, ${counts}\n`);
+  },
 };
 
 let tmp = "";
@@ -405,21 +540,28 @@ it("has a check for every example, and an example for every check", () => {
   expect(Object.keys(checks).sort()).toEqual(files);
 });
 
-it.for(files)("%s does what it says and ends with code 0", async (file, { skip }) => {
-  if (file === "several-doors.mjs" && !hasIPv6) skip("this machine has no IPv6 loopback");
-  const socket = join(tmp, `${file.replaceAll("/", "-")}.sock`);
-  const child = node(join(folder, file), {
-    PORT: "0",
-    POST_PORT: "0",
-    UNIX_PATH: file === "demo/server.mjs" ? "" : socket,
-    WORKERS: "2",
-  });
-  try {
-    const [, url = ""] = await child.said(/ on (http:\/\/[^/\s]+|unix:\S+).*\n/);
-    await checks[file]?.({ child, url, socket });
-  } finally {
-    await child.stop();
-  }
-  expect(child.errors).toBe("");
-  expect(await child.exited).toEqual({ code: 0, signal: null });
-});
+it.for(files)(
+  "%s does what it says and ends with code 0",
+  { timeout: 60_000 },
+  async (file, { skip }) => {
+    if (file === "several-doors.mjs" && !hasIPv6) skip("this machine has no IPv6 loopback");
+    const socket = join(tmp, `${file.replaceAll("/", "-")}.sock`);
+    const child = node(join(folder, file), {
+      PORT: "0",
+      POST_PORT: "0",
+      UNIX_PATH: file === "demo/server.mjs" ? "" : socket,
+      WORKERS: "2",
+      CLIENTS: String(file.endsWith("wsmulticasttest.mjs") ? load.CLIENTS / 5 : load.CLIENTS),
+      ROUNDS: String(load.ROUNDS),
+      MULTICASTS: String(load.MULTICASTS),
+    });
+    try {
+      const [, url = ""] = await child.said(/ on (http:\/\/[^/\s]+|unix:\S+).*\n/);
+      await checks[file]?.({ child, url, socket });
+    } finally {
+      await child.stop();
+    }
+    expect(child.errors).toBe("");
+    expect(await child.exited).toEqual({ code: 0, signal: null });
+  },
+);

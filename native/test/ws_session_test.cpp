@@ -354,6 +354,20 @@ TEST("a peer that does not answer our close frame is cut off") {
   EXPECT(rig.sink.was_aborted());
 }
 
+TEST("a slow peer has its time to take what goes before our close frame") {
+  WsRig rig;
+  rig.sink.peer_is_stuck = true;
+  for (int i = 0; i < 4; i++) rig.send(repeated('a', 50'000), 2);
+  rig.close(1000);
+  for (int i = 0; i < 4; i++) {
+    rig.sink.advance(9'000);
+    rig.sink.settle_slowly(100);
+  }
+  EXPECT(rig.is_open());
+  rig.sink.advance(10'000);
+  EXPECT(rig.events() == "ended 1006 broken WsTimeout");
+}
+
 TEST("a rule broken behind our close frame ends the socket without another one") {
   WsRig rig;
   rig.close(1000);

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { programNamed } from "./programs.ts";
+import { until } from "./until.ts";
 
 export const browserPath: string | undefined = programNamed(
   "chromium",
@@ -66,7 +67,7 @@ export class Browser {
       targetId,
       flatten: true,
     })) as { sessionId: string };
-    return new Page(this, sessionId);
+    return new Page(this, targetId, sessionId);
   }
 
   call(method: string, params: object = {}, sessionId?: string): Promise<unknown> {
@@ -99,11 +100,18 @@ export class Browser {
 
 export class Page {
   readonly #browser: Browser;
+  readonly #target: string;
   readonly #session: string;
 
-  constructor(browser: Browser, session: string) {
+  constructor(browser: Browser, target: string, session: string) {
     this.#browser = browser;
+    this.#target = target;
     this.#session = session;
+  }
+
+  /** Closes the tab. */
+  async close(): Promise<void> {
+    await this.#browser.call("Target.closeTarget", { targetId: this.#target });
   }
 
   /** The value of a JavaScript expression in the page, once its promise has settled. */
@@ -115,5 +123,12 @@ export class Page {
     )) as { result: { value?: unknown }; exceptionDetails?: { text: string } };
     if (exceptionDetails !== undefined) throw new Error(`${expression}: ${exceptionDetails.text}`);
     return result.value;
+  }
+
+  /** Waits until an expression is true in the page; none is while the page is changing. */
+  shows(what: string, expression: string): Promise<void> {
+    const isTrue = async (): Promise<boolean> =>
+      (await this.value(expression).catch(() => false)) === true;
+    return until(what, isTrue, 15_000);
   }
 }

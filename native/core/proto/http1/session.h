@@ -92,6 +92,7 @@ class Http1Session final : public Session {
                      Answer& answer, Sink& sink);
   bool step_upgrading(MutableBytes unread, Sink& sink);
   void stay(Answer& answer, Sink& sink);
+  void refuse_late(Answer& answer, Sink& sink);
   void change_over(const Command& command, Answer& answer, Bytes header_lines, Sink& sink);
   bool look_for_file(Sink& sink);
   void file_found(Answer& answer, FindFileWork& found, Sink& sink);

@@ -17,6 +17,10 @@ constexpr size_t kAheadBytes = 64 * 1024;
 bool Http1Session::judge_upgrade(const RequestHead& head, const RequestRules& rules,
                                  const Route& route, Answer& answer, Sink& sink) {
   if (is_native(route)) return true;
+  if (route.is_socket && sink.draining()) {
+    refuse(ErrorCode::Unavailable, sink);
+    return false;
+  }
   if (!answers_.is_empty()) {
     held_back_ = true;
     sink.pause();
@@ -55,9 +59,21 @@ void Http1Session::stay(Answer& answer, Sink& sink) {
   sink.resume();
 }
 
+void Http1Session::refuse_late(Answer& answer, Sink& sink) {
+  sink.close_exchange(answer.id, false);
+  Response response;
+  response.status = error_code_status(ErrorCode::Unavailable);
+  response.header_lines = "Content-Type: text/plain;charset=utf-8\r\n";
+  response.body = "Service Unavailable\n";
+  answers_.encode(answer, std::move(response), true, sink);
+  advance(sink);
+}
+
 void Http1Session::change_over(const Command& command, Answer& answer, Bytes header_lines,
                                Sink& sink) {
   if (answer.upgrade == nullptr) return sink.abort(CloseCause::CloseCalled);  // answered before
+  // Nobody begins what ends at once: who asks again gets to a server that stays.
+  if (sink.draining()) return refuse_late(answer, sink);
   std::string head = "HTTP/1.1 101 Switching Protocols\r\n";
   ExchangeId id = answer.id;
   std::unique_ptr<Session> next =
