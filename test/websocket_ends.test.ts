@@ -4,7 +4,7 @@ import { expect, it } from "vitest";
 import type { Server, Socket } from "../src/index.ts";
 import { closeFrame, frame, frames, PING, TEXT } from "./support/frames.ts";
 import { type Host, onEachHost } from "./support/hosts.ts";
-import { echo, noting, peer, told } from "./support/peers.ts";
+import { echo, noting, Peer, peer, told } from "./support/peers.ts";
 import { gate, until } from "./support/until.ts";
 
 onEachHost((host) => {
@@ -97,6 +97,34 @@ function closing({ start }: Host): void {
     await client.wire.end();
     await told(events, "close");
     expect(events.filter((each) => each.startsWith("close")).length).toBe(1);
+  });
+
+  it("says 1001 while it drains, and refuses who comes then, also after a slow hook", async () => {
+    const go = gate();
+    const handler = { ...echo, upgrade: async () => void (await go.promise) };
+    const server = await start({
+      routes: {
+        "/": echo,
+        "/slow": handler,
+        "/fetch": async (_request, ctx) => {
+          await go.promise;
+          return ctx.upgrade();
+        },
+      },
+      websocket: echo,
+    });
+    const client = await peer(server);
+    const late = [new Peer(server, "/slow"), new Peer(server, "/fetch")];
+    await until("both hooks wait", () => server.metrics.inFlight === 2);
+    server.drain();
+    expect((await client.over())?.[0]).toBe(1001);
+    go.open();
+    late.push(new Peer(server));
+    for (const each of late) {
+      await each.over();
+      expect(each.refused).toBe(503);
+    }
+    expect(server.metrics.webSockets).toBe(0);
   });
 
   it("says 1001 to all when the server closes, and waits for their close handlers", async () => {

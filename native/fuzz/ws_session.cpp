@@ -272,10 +272,7 @@ class Story final {
     note(2, payload);
     if (with_report && rig_.is_open()) asked_.insert(number);
     rig_.send_shared(message, flags, number);
-    if (rig_.sink.dropped > dropped) {
-      asked_.erase(number);
-      if (!sent_.empty()) sent_.pop_back();
-    }
+    if (rig_.sink.dropped > dropped && !sent_.empty()) sent_.pop_back();
     look();
   }
   void note(uint8_t opcode, Bytes payload) {
