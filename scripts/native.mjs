@@ -63,7 +63,8 @@ function test(words) {
   const flavour = flavourOf(named ? words.shift() : "debug");
   if (flavour === flavours.asan || flavour === flavours.tsan) cmakeSanitized(flavour, "tests");
   else cmake(flavour, ["-DMILLRACE_ADDON=OFF"]);
-  run("ctest", ["--test-dir", flavour.folder, "--verbose", ...words], {
+  const how = ["--verbose", "--parallel", String(jobs)];
+  run("ctest", ["--test-dir", flavour.folder, ...how, ...words], {
     env: { ...process.env, UBSAN_OPTIONS: "halt_on_error=1:print_stacktrace=1" },
   });
 }

@@ -1,4 +1,5 @@
 // connect() against our own server, and against one of bare bytes that answers handshakes wrongly.
+import { AsyncLocalStorage } from "node:async_hooks";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -314,6 +315,26 @@ describe("connect()", () => {
     await until("the connection is over", () => peer.sockets.size === 0);
   });
 
+  it("cuts a connection whose answer comes when nobody waits for it any more", async () => {
+    const late: (() => void)[] = [];
+    const peer = await rawPeer((_head, accept, socket) => {
+      if (late.push(() => socket.write(switching(accept))) === 1) return switching(accept);
+      return undefined;
+    });
+    // Keeps the engine, so that it is not its end which ends the attempt.
+    const other = await connect(peer.url);
+    const controller = new AbortController();
+    const attempt = connect(peer.url, { signal: controller.signal });
+    await until("the request is there", () => late.length === 2);
+    controller.abort();
+    await expect(attempt).rejects.toMatchObject({ name: "AbortError" });
+    late[1]?.();
+    await until("only one connection is left", () => peer.sockets.size === 1);
+    expect(other.readyState).toBe(1);
+    other.terminate();
+    await other.closed;
+  });
+
   it("leaves an open socket alone when its signal is aborted", async () => {
     const { url } = await served(echo);
     const controller = new AbortController();
@@ -381,6 +402,18 @@ describe("connect()", () => {
     expect(await own.promise).toBe("and you?");
     await heard.promise;
     expect(pongs).toEqual(["are you there"]);
+  });
+
+  it("calls handlers in the async context of connect()", async () => {
+    const { url } = await served({ open: (ws) => ws.close(1000, "hi"), message: () => undefined });
+    const storage = new AsyncLocalStorage<string>();
+    const seen: unknown[] = [];
+    const close = (): void => void seen.push(storage.getStore());
+    const both = ["one", "two"].map((name) =>
+      storage.run(name, async () => (await connect(url, { handler: { close } })).closed),
+    );
+    await Promise.all(both);
+    expect(seen.sort()).toEqual(["one", "two"]);
   });
 
   it("refuses one kind of settings too many", async () => {

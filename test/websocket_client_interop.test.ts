@@ -1,5 +1,5 @@
-// The WebSocket client with servers that others wrote, over TLS, in worker threads, and in processes
-// that are to end by themselves.
+// The WebSocket client with servers that others wrote, over TLS, in worker threads, and in
+// processes that are to end by themselves.
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Server as HttpsServer } from "node:https";
@@ -172,7 +172,8 @@ async def echo(ws, path=None):
         if message == "close": await ws.close(4002, "as you wish")
         else: await ws.send(message)
 async def main():
-    async with websockets.serve(echo, "127.0.0.1", 0, subprotocols=["chat"], max_size=None) as server:
+    options = { "subprotocols": ["chat"], "max_size": None }
+    async with websockets.serve(echo, "127.0.0.1", 0, **options) as server:
         print("port", server.sockets[0].getsockname()[1], flush=True)
         await asyncio.Future()
 asyncio.run(main())

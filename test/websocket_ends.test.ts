@@ -57,10 +57,14 @@ function closing({ start }: Host): void {
       routes: {
         "/asked": noting(events, { idleTimeout: 300 }),
         "/unasked": noting(events, { idleTimeout: 300, sendPings: false }),
-        "/answers": { idleTimeout: 300 },
+        "/answers": { idleTimeout: 1500 },
       },
     });
     const alive = await peer(server, "/answers");
+    let asks = 0;
+    alive.ws.on("ping", () => {
+      asks += 1;
+    });
     const asked = await frames(server, "/asked");
     expect((await asked.next()).opcode).toBe(PING);
     await asked.wire.end();
@@ -72,6 +76,8 @@ function closing({ start }: Host): void {
       () => events.filter((each) => each.startsWith("close")).length === 2,
     );
     expect(events.filter((each) => each === "error ERR_MILLRACE_WS_TIMEOUT").length).toBe(2);
+    // Half of idleTimeout lies between two: without its pongs it would be gone.
+    await until("the third one was asked three times", () => asks === 3);
     expect(alive.closed).toBeUndefined();
     alive.ws.terminate();
   });

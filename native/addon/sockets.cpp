@@ -186,6 +186,15 @@ std::string utf8_of(napi_env env, napi_value value) {
   return text;
 }
 
+std::string latin1_of(napi_env env, napi_value value) {
+  size_t length = 0;
+  napi_get_value_string_latin1(env, value, nullptr, 0, &length);
+  std::string text(length + 1, '\0');
+  napi_get_value_string_latin1(env, value, text.data(), length + 1, &length);
+  text.resize(length);
+  return text;
+}
+
 // server, topic, flags, data, handle, generation
 napi_value publish(napi_env env, napi_callback_info info) {
   std::array<napi_value, 6> arguments{};
@@ -279,7 +288,7 @@ Napi::Value connect(const Napi::CallbackInfo& info) {
   if (host == nullptr || loop >= host->bridges().size()) return Napi::Boolean::New(env, false);
   std::string address = target.Get("address").As<Napi::String>().Utf8Value();
   std::string content = info[6].As<Napi::String>().Utf8Value();
-  content += utf8_of(env, info[7]);
+  content += latin1_of(env, info[7]);
   int fd = target.Get("fd").As<Napi::Number>().Int32Value();
   if (fd >= 0) {
     Fd given(fd);

@@ -16,6 +16,7 @@ import { type ClientTLSOptions, checkTls, openTunnel, type Tunnel } from "./tls.
 import { type Target, targetOf } from "./url.ts";
 
 const OWN_FIELD = /^(sec-websocket-[^:]*|upgrade|connection|content-length|transfer-encoding):/im;
+const UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
 const TIMEOUT_MS = 10_000;
 const TIMEOUT_MS_MAX = 86_400_000;
 const KEY = /^[A-Za-z0-9+/]{22}==$/;
@@ -97,7 +98,7 @@ export function demandOf(
     where: `the WebSocket ${target.href}`,
     protocols: asked,
     tls: options.tls,
-    before: `GET ${target.path} HTTP/1.1\r\nHost: ${host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n`,
+    before: `GET ${target.path} HTTP/1.1\r\nHost: ${host}\r\n${UPGRADE}`,
     after: `${after}${lines.text}\r\n`,
   };
 }

@@ -284,7 +284,7 @@ export function sharedEngine(settings: NativeSocketSettings): Engine {
   let engine = shared.get(name);
   if (engine === undefined) {
     if (shared.size >= ENGINES_MAX) {
-      const message = `sockets with more than ${ENGINES_MAX} different settings are open; use fewer`;
+      const message = `sockets with ${ENGINES_MAX} different settings are open already; use fewer`;
       throw new MillraceError("ERR_MILLRACE_INVALID_OPTION", message);
     }
     engine = new Engine(settings, 0, (idle) => freeSoon(name, idle));

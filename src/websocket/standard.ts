@@ -77,8 +77,8 @@ export type WebSocketData = string | ArrayBuffer | ArrayBufferView | Blob;
 /**
  * The standard's WebSocket. Between two events all microtasks run, as in browsers. The second
  * argument may be an object with `protocols`, `headers` and more instead of sub-protocols; `error`
- * events have an `error` and a `message`. There is no bound to what waits for a slow peer but 1 GiB,
- * and none to what comes in: `connect()` has back-pressure both ways.
+ * events have an `error` and a `message`. What waits for a slow peer has no bound but 1 GiB, and
+ * the peer does not feel slow listeners: `connect()` has back-pressure both ways.
  *
  * @example
  * ```ts

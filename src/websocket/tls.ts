@@ -1,5 +1,5 @@
-// wss: through Node's own TLS. The loops know no TLS, so a TLS socket of Node's is joined to one end
-// of a pair of connected sockets, and a loop takes the other end for its connection.
+// wss: through Node's own TLS. The loops know no TLS, so a TLS socket of Node's is joined to one
+// end of a pair of connected sockets, and a loop takes the other end for its connection.
 import { closeSync } from "node:fs";
 import { isIP, Socket } from "node:net";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
