@@ -93,6 +93,8 @@ class FakeSink final : public Sink {
 
   // While it is set, can_emit() says no; clearing it counts with the next settle().
   bool lane_is_full = false;
+  // While it is set, what was resumed is not offered yet: that is for the next turn.
+  bool offers_late = false;
   size_t room = SIZE_MAX;  // in the lane: for so many events more, of those that are asked for
   void settle_now() { settle(); }
   // What the disk has finished, waiting for at least one piece of it.
@@ -341,6 +343,7 @@ class FakeSink final : public Sink {
       }
       if (!offer_due_ && (buffered_ + files_queued_ == 0 || peer_is_stuck)) return;
       if (!offer_due_) continue;
+      if (offers_late) return;
       paused_ = false;
       offer();
     }
