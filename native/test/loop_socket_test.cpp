@@ -212,18 +212,15 @@ TEST("a loop that closes says 1001 to its sockets and waits for their answers") 
   EXPECT(seen(rig).starts_with("ended 1006 broken WsTimeout"));
 }
 
-TEST("a handshake that is accepted while the loop closes becomes a socket that closes") {
+TEST("a handshake that is accepted while the loop closes is refused with 503") {
   Rig rig;
   const SimPeer peer = rig.connect(kHandshake);
   const ExchangeId id = rig.take_one().id;
   rig.control(CommandKind::Close, 20'000);
   put(rig, CommandKind::Upgrade, id);
   rig.turn();
-  const std::string text = rig.sim().read(peer);
-  EXPECT(text.ends_with("\r\n\r\n\x88\x02\x03\xe9"));
-  EXPECT(seen(rig) == "opened");
-  rig.send(peer, close_frame(1001));
-  EXPECT(seen(rig).starts_with("ending 1001 ; ended 1001 clean"));
+  EXPECT(rig.sim().read(peer).starts_with("HTTP/1.1 503 "));
+  EXPECT(rig.stats().sockets.get() == 0 && rig.stats().in_flight.get() == 0);
 }
 
 TEST("sockets that do not close in time are forced") {

@@ -227,14 +227,18 @@ TEST("a peer that leaves before the answer aborts the exchange") {
   EXPECT(one.sink.late_commands == 1);
 }
 
-TEST("a server that drains closes what it still accepts") {
+TEST("a server that drains refuses what is still accepted, and who asks later") {
   Upgrading one;
   one.sink.feed(handshake());
   const ExchangeId id = one.request();
   one.sink.stop();
   one.sink.answer(id, Upgrading::upgrade());
-  EXPECT(one.events() == "opened");
-  EXPECT(one.written().ends_with("\r\n\r\n\x88\x02\x03\xe9"));
+  EXPECT(one.sink.sockets == 0 && one.sink.open_exchanges() == 0);
+  EXPECT(one.written().starts_with("HTTP/1.1 503 "));
+  Upgrading late;
+  late.sink.start_draining();
+  late.sink.feed(handshake());
+  EXPECT(late.written().starts_with("HTTP/1.1 503 "));
 }
 
 TEST("compression is agreed on where offered and wanted") {
