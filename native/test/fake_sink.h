@@ -148,6 +148,7 @@ class FakeSink final : public Sink {
     MR_CHECK(event->size == record_size_);
     if (room != SIZE_MAX) room--;
     events.push_back(see_event(*event));
+    note_ending(events.back());
   }
   void notify(const Notice& notice) override {
     SeenEvent seen;
@@ -157,6 +158,7 @@ class FakeSink final : public Sink {
     seen.head_a = notice.head_a;
     seen.head_b = notice.head_b;
     events.push_back(seen);
+    note_ending(seen);
   }
   bool can_emit() override {
     if (!lane_is_full && room > 0) return true;
@@ -226,7 +228,8 @@ class FakeSink final : public Sink {
   const SocketSettings& socket_settings(uint32_t) override { return socket; }
   ws::DeflatePool& deflate_pool() override { return deflate_pool_; }
   uint32_t random() override { return mask = mask * 1664525 + 1013904223; }
-  uint32_t mask = 1;      // of the last frame
+  uint32_t mask = 1;  // of the last frame
+  bool answers_endings = true;
   SocketSettings socket;  // of every socket
   size_t sockets = 0;     // opened
   size_t dropped = 0;
@@ -324,9 +327,23 @@ class FakeSink final : public Sink {
     starved_ = muted_ = false;
     offer_due_ = true;
   }
+  void note_ending(const SeenEvent& event) {
+    if (event.kind == EventKind::Ending) endings_.push_back(event);
+  }
+  // As JavaScript does with a socket, once it has answered what came before.
+  void answer_endings() {
+    if (!answers_endings) return;
+    for (const SeenEvent& event : std::exchange(endings_, {})) {
+      if (!is_open(event.exchange)) continue;
+      answer(event.exchange,
+             {.kind = CommandKind::CloseSocket, .status = event.status, .body = event.body});
+    }
+  }
   // The end of a turn: what was written leaves, what was held back is offered again.
   void settle() {
     while (is_open_) {
+      answer_endings();
+      if (!is_open_) return;
       if (buffered_ + files_queued_ > 0 && !peer_is_stuck) {
         buffered_ = files_queued_ = 0;
         session_->flushed(*this);
@@ -354,6 +371,7 @@ class FakeSink final : public Sink {
   std::vector<HeaderField> fields_;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Session> next_;
+  std::vector<SeenEvent> endings_;
   ws::DeflatePool deflate_pool_;
   std::string unread_;
   std::vector<bool> exchanges_;  // by slot: open

@@ -88,7 +88,8 @@ inline std::string event_line(const SeenEvent& event) {
              shown(event.body);
     case EventKind::Ping: return "ping " + event.body;
     case EventKind::Pong: return "pong " + event.body;
-    case EventKind::Ending: return "ending " + status + " " + event.body;
+    case EventKind::Ending:  // of a mistake: Ended says the same
+      return event.head_b != 0 ? "" : "ending " + status + " " + event.body;
     case EventKind::Ended:
       return "ended " + status + (event.head_a == 1 ? " clean" : " broken") +
              (event.head_b == 0 ? "" : " " + name_of(event.head_b));
@@ -101,7 +102,9 @@ inline std::string event_line(const SeenEvent& event) {
 
 inline std::string joined(const std::vector<std::string>& lines) {
   std::string all;
-  for (const std::string& line : lines) all += (all.empty() ? "" : "; ") + line;
+  for (const std::string& line : lines) {
+    if (!line.empty()) all += (all.empty() ? "" : "; ") + line;
+  }
   return all;
 }
 

@@ -546,6 +546,44 @@ TEST("a connection lost while a client leaves says nothing more") {
   EXPECT(rig.events() == "ending 1005 ; ended 1005 clean");
 }
 
+// --- what JavaScript answers before the end ---
+
+TEST("answers to what came before a close frame, or a mistake, go before ours") {
+  const std::string mistake = frame({.opcode = 3}, "");
+  for (const bool is_mistake : {false, true}) {
+    WsRig rig;
+    rig.sink.answers_endings = false;
+    rig.feed(text_frame("a") + (is_mistake ? mistake : close_frame(4001, "why")) + text_frame("b"));
+    EXPECT(rig.events() == (is_mistake ? "ascii a" : "ascii a; ending 4001 why"));
+    EXPECT(rig.wire().empty() && rig.is_open());
+    rig.feed(text_frame("c"));
+    rig.send("answer");
+    EXPECT(rig.wire() == "text answer");
+    rig.close(is_mistake ? 1000 : 4001, "why");
+    EXPECT(rig.wire() == (is_mistake ? "close 1002 " : "close 4001 why"));
+    EXPECT(rig.events() == (is_mistake ? "ended 1002 broken WsProtocol" : "ended 4001 clean"));
+    EXPECT(!rig.is_open());
+  }
+}
+
+TEST("a peer that ends waits for answers no longer than closeTimeout, and not when it is gone") {
+  WsRig late;
+  late.sink.answers_endings = false;
+  late.feed(close_frame(1000));
+  late.sink.advance(9'999);
+  EXPECT(late.wire().empty());
+  late.sink.advance(1);
+  EXPECT(late.wire() == "close 1000 ");
+  EXPECT(late.events() == "ending 1000 ; ended 1000 clean");
+  WsRig left;
+  left.sink.answers_endings = false;
+  left.feed(close_frame(1001));
+  left.sink.half_close();
+  EXPECT(left.is_open());
+  left.sink.lose();
+  EXPECT(left.events() == "ending 1001 ; ended 1001 broken");
+}
+
 }  // namespace
 
 }  // namespace millrace::test

@@ -30,10 +30,10 @@ class Upgrading final {
     return std::exchange(sink.events, {}).at(0).exchange;
   }
   std::string events() {
-    std::string all;
+    std::vector<std::string> lines;
     for (const SeenEvent& event : std::exchange(sink.events, {}))
-      all += (all.empty() ? "" : "; ") + event_line(event);
-    return all;
+      lines.push_back(event_line(event));
+    return joined(lines);
   }
   std::string written() { return std::exchange(sink.written, {}); }
 

@@ -6,20 +6,7 @@
 namespace millrace::ws {
 namespace {
 
-constexpr uint16_t kNormal = 1000;
-constexpr uint16_t kGoingAway = 1001;
-constexpr uint16_t kNoCode = 1005;
-constexpr uint16_t kAbnormal = 1006;
 constexpr size_t kFirstMessageBytes = 4096;
-
-uint16_t read_code(Bytes payload) {
-  return static_cast<uint16_t>(static_cast<uint8_t>(payload[0]) << 8 |
-                               static_cast<uint8_t>(payload[1]));
-}
-
-void copy_to(char* out, Bytes bytes) {
-  if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
-}
 
 }  // namespace
 
@@ -47,12 +34,12 @@ size_t WsSession::receive(MutableBytes unread, Sink& sink) {
   pinged_ = false;
   stuck_ = false;
   size_t consumed = 0;
-  while (state_ != State::Over && step(unread.subspan(consumed), consumed, sink)) {}
+  while (is_reading() && step(unread.subspan(consumed), consumed, sink)) {}
   // The answers to pings too; while a send is pending nobody else looks.
   if (waiting(sink) > choke_bytes()) judge_pace(sink);
   end_if_lost(sink);
   arm(sink);
-  return state_ == State::Over ? unread.size() : consumed;
+  return is_reading() ? consumed : unread.size();
 }
 
 // One frame, or a piece of one; false when there is no progress without more bytes or room.
@@ -127,51 +114,6 @@ bool WsSession::take_control(Opcode opcode, Bytes bytes, Sink& sink) {
   if (kind == EventKind::Ping && settings_.automatic_pong)
     put(Opcode::Pong, bytes, false, true, sink);
   return state_ == State::Open;
-}
-
-bool WsSession::take_close(Bytes payload, Sink& sink) {
-  uint16_t code = payload.empty() ? kNoCode : kAbnormal;
-  if (payload.size() >= 2) code = read_code(payload);
-  Bytes reason = payload.size() > 2 ? payload.substr(2) : Bytes();
-  if (!payload.empty() && (payload.size() == 1 || !is_valid_close_code(code))) {
-    fail(ErrorCode::WsProtocol, sink);
-    return false;
-  }
-  if (!is_utf8(reason)) {
-    fail(ErrorCode::WsBadText, sink);
-    return false;
-  }
-  if (state_ == State::Leaving || peer_code_ != 0) return true;
-  // The last one: whoever is told of messages is told of this as well.
-  if (!sink.can_emit()) {
-    // Only while Closing, where messages were dropped without asking: say it without the reason.
-    reason = {};
-  } else {
-    Event* event = sink.begin_event(id_, sizeof(Event) + reason.size());
-    event->kind = static_cast<uint16_t>(EventKind::Ending);
-    event->exchange = id_;
-    event->status = code;
-    event->body_length = static_cast<uint32_t>(reason.size());
-    copy_to(reinterpret_cast<char*>(event + 1), reason);
-    sink.end_event(event);
-  }
-  peer_code_ = code;
-  CloseCause cause = state_ == State::Open ? CloseCause::ClosedByClient : CloseCause::CloseCalled;
-  // RFC 6455 5.5.1: echoed, behind what is being sent. What waits behind that is not wanted.
-  if (owes_close()) {
-    backlog_ = nullptr;
-    put(Opcode::Close, payload, false, true, sink);
-  }
-  incoming_ = nullptr;
-  end(code, true, ErrorCode::None, sink);
-  if (role_ == Role::Server) {
-    sink.finish(cause);
-  } else {
-    state_ = State::Leaving;
-    closing_since_ = sink.now();
-    if (peer_closed_) sink.finish(cause);
-  }
-  return false;
 }
 
 // --- messages in ---
@@ -305,122 +247,6 @@ void WsSession::give_back(std::unique_ptr<Inflater> inflater, Sink& sink) {
   } else {
     sink.deflate_pool().give_back(std::move(inflater));
   }
-}
-
-// --- ending ---
-
-void WsSession::close(uint16_t code, Bytes reason, Sink& sink) {
-  if (state_ != State::Open) return;
-  char payload[kControlPayloadMax];
-  size_t size = 0;
-  if (code != kNoCode) {
-    payload[0] = static_cast<char>(code >> 8);
-    payload[1] = static_cast<char>(code & 0xff);
-    size = std::min(reason.size(), kControlPayloadMax - 2);
-    copy_to(payload + 2, reason.substr(0, size));
-    size += 2;
-  }
-  put(Opcode::Close, Bytes(payload, size), false, false, sink);
-  state_ = State::Closing;
-  closing_since_ = sink.now();
-  if (held_) {
-    // What it sends is not handed over any more: its close frame may stand behind it.
-    held_ = false;
-    stuck_ = true;
-    sink.resume();
-  }
-  arm(sink);
-}
-
-// No close frame of ours is with the connection: behind a backlog it would never leave.
-bool WsSession::owes_close() const {
-  return state_ == State::Open ||
-         (state_ == State::Closing && backlog_ != nullptr && !backlog_->frames.empty());
-}
-
-// The peer did something wrong, or nothing for too long.
-void WsSession::fail(ErrorCode error, Sink& sink, CloseCause cause) {
-  uint16_t code = close_code_of(error);
-  sink.count_refusal(error);
-  if (owes_close()) {
-    backlog_ = nullptr;
-    uint16_t said = code == kAbnormal ? kGoingAway : code;
-    char payload[2] = {static_cast<char>(said >> 8), static_cast<char>(said & 0xff)};
-    put(Opcode::Close, Bytes(payload, 2), false, true, sink);
-  }
-  incoming_ = nullptr;
-  end(code, false, error, sink);
-  sink.finish(cause);
-}
-
-void WsSession::end(uint16_t code, bool clean, ErrorCode error, Sink& sink) {
-  if (state_ == State::Over || state_ == State::Leaving) {
-    state_ = State::Over;
-    return;
-  }
-  state_ = State::Over;
-  Notice last{id_, EventKind::Ended, code, clean ? 1u : 0u, static_cast<uint32_t>(error)};
-  sink.close_socket(last);
-}
-
-void WsSession::lost(Sink& sink) {
-  bool was_leaving = state_ == State::Leaving;
-  end(kAbnormal, false, ErrorCode::WsLost, sink);
-  sink.finish(was_leaving ? CloseCause::CloseCalled : CloseCause::ClosedByClient);
-}
-
-// The peer has closed without a closing handshake, and what it sent before has been seen to.
-void WsSession::end_if_lost(Sink& sink) {
-  if (peer_closed_ && announced_ && state_ != State::Over && !held_ && !stuck_ && !choked_)
-    lost(sink);
-}
-
-void WsSession::peer_closed(Sink& sink) {
-  peer_closed_ = true;
-  end_if_lost(sink);
-}
-
-// Going on 1001 (RFC 6455 7.4.1).
-void WsSession::drain(Sink& sink) { close(kGoingAway, {}, sink); }
-void WsSession::leave(Sink& sink) { close(kGoingAway, {}, sink); }
-
-void WsSession::gone(Sink& sink) { end(kAbnormal, false, ErrorCode::WsLost, sink); }
-
-// --- time ---
-
-Milliseconds WsSession::next_due() const {
-  if (state_ == State::Closing || state_ == State::Leaving)
-    return closing_since_ + settings_.close_timeout;
-  // A peer that we do not read cannot be heard.
-  if (state_ == State::Over || settings_.idle_timeout == 0 || held_ || stuck_ || choked_)
-    return kNever;
-  bool asks = settings_.pings && !pinged_;
-  return heard_at_ + (asks ? settings_.idle_timeout / 2 : settings_.idle_timeout);
-}
-
-// A deadline that comes too soon costs one look when it passes; moving it would cost one per
-// message.
-void WsSession::arm(Sink& sink) {
-  Milliseconds due = next_due();
-  if (due == kNever || (armed_at_ != kNever && armed_at_ <= due)) return;
-  armed_at_ = due;
-  sink.set_deadline(due);
-}
-
-void WsSession::deadline(Sink& sink) {
-  armed_at_ = kNever;
-  Milliseconds due = next_due();
-  if (due == kNever || sink.now() < due) return arm(sink);
-  if (state_ != State::Open) {
-    if (state_ == State::Closing) end(kAbnormal, false, ErrorCode::WsTimeout, sink);
-    return sink.abort(CloseCause::TimedOut);
-  }
-  if (settings_.pings && !pinged_) {
-    pinged_ = true;
-    put(Opcode::Ping, {}, false, true, sink);
-    return arm(sink);
-  }
-  fail(ErrorCode::WsTimeout, sink, CloseCause::TimedOut);
 }
 
 }  // namespace millrace::ws

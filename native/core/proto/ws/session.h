@@ -3,6 +3,7 @@
 // it; what only a busy one needs is made when it is needed. Owned by: loop thread.
 #pragma once
 
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <utility>
@@ -16,6 +17,10 @@
 namespace millrace::ws {
 
 enum class Role : uint8_t { Server, Client };
+
+inline void copy_to(char* out, Bytes bytes) {
+  if (!bytes.empty()) std::memcpy(out, bytes.data(), bytes.size());
+}
 
 struct SessionOptions {
   ExchangeId id;
@@ -45,6 +50,7 @@ class WsSession final : public Session {
   enum class State : uint8_t {
     Open,
     Closing,  // our close frame is on its way, the peer's is due
+    Ending,   // the peer's has come, or a mistake of it: JavaScript answers what came before
     Leaving,  // client: both have been, the server closes the connection (RFC 6455 7.1.1)
     Over,     // Ended was said; whatever comes is dropped
   };
@@ -131,6 +137,11 @@ class WsSession final : public Session {
   void judge_pace(Sink& sink);
   [[nodiscard]] size_t choke_bytes() const;
   // --- ending ---
+  [[nodiscard]] bool is_reading() const { return state_ != State::Over && state_ != State::Ending; }
+  [[nodiscard]] bool may_send() const { return state_ == State::Open || state_ == State::Ending; }
+  void begin_ending(uint16_t code, ErrorCode error, CloseCause cause, Sink& sink);
+  void put_close(Bytes payload, Sink& sink);
+  void over(uint16_t code, ErrorCode error, CloseCause cause, Sink& sink);
   void close(uint16_t code, Bytes reason, Sink& sink);
   [[nodiscard]] bool owes_close() const;
   void fail(ErrorCode error, Sink& sink, CloseCause cause = CloseCause::ProtocolViolated);
@@ -154,6 +165,10 @@ class WsSession final : public Session {
   bool pinged_ = false;          // since it was last heard
   bool counts_waiting_ = false;  // the meter says something other than 0
   uint16_t peer_code_ = 0;       // of its close frame
+  // What Ending ends with.
+  uint16_t ending_code_ = 0;
+  ErrorCode ending_error_ = ErrorCode::None;
+  CloseCause ending_cause_ = CloseCause::CloseCalled;
   Milliseconds heard_at_ = 0;
   Milliseconds closing_since_ = 0;
   Milliseconds armed_at_ = kNever;

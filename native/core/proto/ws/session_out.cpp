@@ -53,7 +53,7 @@ void WsSession::command(const Command& command, Sink& sink) {
 void WsSession::send(const Command& command, Bytes payload, Sink& sink) {
   if ((command.flags & kCommandShared) != 0) return send_shared(command, sink);
   sink.count_taken(id_, command.body_length);
-  if (state_ != State::Open) return drop_blob(command);
+  if (!may_send()) return drop_blob(command);
   auto opcode = static_cast<Opcode>(command.status);
   bool compressed = may_compress(command, command.body_length);
   if ((command.flags & kCommandBodyIsBlob) == 0) {
@@ -74,7 +74,7 @@ bool WsSession::overflows(Sink& sink) {
   if (now <= settings_.backlog_bytes_max) return false;
   // Much may have been sent in this turn alone: only what the kernel does not take counts.
   sink.flush();
-  if (state_ != State::Open) return true;
+  if (!may_send()) return true;
   now = waiting(sink);
   if (now <= settings_.backlog_bytes_max) return false;
   if (settings_.overflow == Overflow::Drop) {
@@ -89,10 +89,10 @@ bool WsSession::overflows(Sink& sink) {
 
 void WsSession::send_shared(const Command& command, Sink& sink) {
   SharedMessageRef message(reinterpret_cast<SharedMessage*>(command.blob));
-  if (state_ != State::Open) return;
+  if (!may_send()) return;
   if (overflows(sink)) {
     // Whoever asked is told; of a socket that was closed for it, Ended has told already.
-    if (state_ == State::Open && command.amount != 0)
+    if (may_send() && command.amount != 0)
       sink.notify({id_, EventKind::Sent, kWasDropped, command.amount});
     return;
   }
@@ -305,7 +305,7 @@ void WsSession::judge_pace(Sink& sink) {
   note_waiting(sink);
   if (backlog_ != nullptr && backlog_->frames.empty() && backlog_->asked.empty())
     backlog_ = nullptr;
-  if (state_ != State::Open && state_ != State::Closing) return;
+  if (!may_send() && state_ != State::Closing) return;
   size_t now = waiting(sink);
   size_t most = choke_bytes();
   if (!choked_ && now > most) {
@@ -337,7 +337,7 @@ void WsSession::note_waiting(Sink& sink) {
 // --- reports ---
 
 void WsSession::ask(uint32_t low, uint32_t number, Sink& sink) {
-  if (state_ != State::Open && state_ != State::Closing) return;
+  if (!may_send() && state_ != State::Closing) return;
   if (waiting(sink) <= low) return sink.notify({id_, EventKind::Sent, 0, number});
   if (backlog_ == nullptr) backlog_ = std::make_unique<Backlog>();
   backlog_->asked.push_back({written_ > low ? written_ - low : 0, number});
