@@ -389,7 +389,7 @@ export interface Server extends AsyncDisposable {
   readonly metrics: Metrics;
   /** The kernel interface in use: "epoll", "kqueue". */
   readonly poller: string;
-  /** The open WebSockets; a live view. */
+  /** The WebSockets whose readyState is 1; a live view. */
   readonly sockets: ReadonlySet<Socket>;
   /** URL of the first address; "unix:/path" for a unix socket. */
   readonly url: string;

@@ -101,6 +101,8 @@ function dispatchRequest(
   const res = new NativeRes(service, req, handle, generation, flags, scope);
   if ((flags & EVENT_FLAG.bodyFollows) !== 0)
     req.incoming = new Incoming(service.native, handle, generation, req.where);
+  // What handlers read of a handshake stays in the `data` of its socket, and slices with it.
+  if ((flags & EVENT_FLAG.upgrade) !== 0) req.compact(0);
   scope.runInAsyncScope(runHandler, undefined, service, req, res);
   return (
     at + (lengths >>> 24) + targetLength + ((peer >>> 16) & 0xff) + headerLength + trailerLength

@@ -47,6 +47,7 @@ export {
   type Routes,
   type RouteValue,
   raw,
+  websocket,
 } from "./routes.ts";
 export type { SavedFile, SaveOptions } from "./saving.ts";
 export { serve } from "./server.ts";

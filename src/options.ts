@@ -108,6 +108,12 @@ export interface ServeOptions<R extends string = string> extends ListenOptions {
   readonly sync?: SyncAdapter;
   /** How long peers, and handlers, may take. */
   readonly timeouts?: TimeoutOptions;
+  /**
+   * Servers of the process with the same one share their topics, those with another do not; with
+   * `sync` other hosts, too. 1 to 1024 bytes.
+   * @default the one of all servers that give none
+   */
+  readonly topicSpace?: string;
   /** What `ctx.upgrade()` and `req.upgrade()` make of handshakes on any route. */
   readonly websocket?: WebSocketHandler;
 }
@@ -132,6 +138,7 @@ export interface Settings {
   readonly signal: AbortSignal | undefined;
   readonly silent: boolean;
   readonly sync: SyncAdapter | undefined;
+  readonly topicSpace: string; // "": that of all servers that give none
 }
 
 const LISTEN_KEYS = ["backlog", "fd", "hostname", "mode", "port", "reusePort", "unix"] as const;
@@ -149,10 +156,11 @@ const SERVE_KEYS = [
     "loops",
     "methodNotAllowed",
   ],
-  ...["notFound", "routes", "signal", "silent", "sync", "timeouts", "websocket"],
+  ...["notFound", "routes", "signal", "silent", "sync", "timeouts", "topicSpace", "websocket"],
 ] as const;
 const LOOPS_MAX = 64;
 const SHUTDOWN_MS_MAX = 86_400_000;
+const TOPIC_SPACE_BYTES_MAX = 1024;
 // What sockaddr_un holds, less the final NUL.
 const UNIX_BYTES_MAX = process.platform === "linux" ? 107 : 103;
 
@@ -171,7 +179,16 @@ export function validate(options: ServeOptions): Settings {
     signal: options.signal,
     silent: options.silent === undefined ? false : truth("silent", options.silent),
     sync: options.sync,
+    topicSpace: topicSpaceOf(options.topicSpace),
   };
+}
+
+function topicSpaceOf(value: unknown): string {
+  if (value === undefined) return "";
+  const name = text("topicSpace", value);
+  if (Buffer.byteLength(name) <= TOPIC_SPACE_BYTES_MAX) return name;
+  const what = `must have at most ${TOPIC_SPACE_BYTES_MAX} bytes`;
+  throw invalidOption("topicSpace", what, name);
 }
 
 function checkAnswerers(options: ServeOptions): void {

@@ -305,10 +305,10 @@ export class NativeReq implements Req {
 
   /**
    * Lets go of the batch's text: called when the exchange outlives the batch, else one slow request
-   * keeps it all.
+   * keeps it all. `from` is the length of a text that is worth it.
    */
-  compact(): void {
-    if (this.#text.length < COMPACT_FROM) return;
+  compact(from: number = COMPACT_FROM): void {
+    if (this.#text.length < from) return;
     const length = this.#ownLength();
     if (length * 2 >= this.#text.length) return;
     // A slice would refer to the whole text; going through bytes really copies.

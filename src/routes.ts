@@ -23,6 +23,30 @@ export interface RawRoute<P extends string = string> {
 }
 
 /**
+ * Gives the handler as it is: `data` of its sockets is what `upgrade` gives, and the parameters are
+ * those of the route's pattern, without writing either down. `upgrade` goes first.
+ *
+ * @example
+ * ```ts
+ * import { serve, websocket } from "millrace";
+ * await serve({
+ *   port: 0,
+ *   routes: {
+ *     "/rooms/:room": websocket({
+ *       upgrade: (_request, ctx) => ({ data: { room: ctx.params.room } }),
+ *       open: (ws) => ws.subscribe(ws.data.room),
+ *     }),
+ *   },
+ * });
+ * ```
+ */
+export function websocket<D = unknown, P extends string = string>(
+  handler: WebSocketHandler<D, P>,
+): WebSocketHandler<D, P> {
+  return handler;
+}
+
+/**
  * Marks a handler as raw: it gets `(req, res)` and answers through `res`. The fast path.
  *
  * @example
@@ -73,7 +97,7 @@ export type RouteAnswer<P extends string = string> =
 /** Answers by method. HEAD comes with GET, OPTIONS and 405 with Allow come by themselves. */
 export interface MethodTable<P extends string = string> extends RouteOptions {
   readonly DELETE?: RouteAnswer<P>;
-  readonly GET?: RouteAnswer<P>;
+  readonly GET?: RouteAnswer<P> | WebSocketHandler<unknown, P>;
   readonly HEAD?: RouteAnswer<P>;
   readonly OPTIONS?: RouteAnswer<P>;
   readonly PATCH?: RouteAnswer<P>;
@@ -88,7 +112,7 @@ export interface MethodTable<P extends string = string> extends RouteOptions {
 export type RouteValue<P extends string = string> =
   | RouteAnswer<P>
   | MethodTable<P>
-  | WebSocketHandler;
+  | WebSocketHandler<unknown, P>;
 
 /**
  * Patterns and what they lead to. Segments are literal, `:name` (or `@name`), `*` (also `prefix*`,

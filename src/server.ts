@@ -93,7 +93,7 @@ class NativeServer implements Server {
     const listeners = await Promise.all(settings.listeners.map(resolveListener));
     const native = binding();
     const batch = new Uint8Array(BATCH_BYTES);
-    const sockets = makeSocketService(native);
+    const sockets = makeSocketService(native, settings.topicSpace);
     for (const { rules } of table.handlers) rules.service = sockets;
     let server: NativeServer | undefined;
     const service: Service = {
@@ -120,9 +120,18 @@ class NativeServer implements Server {
     };
     try {
       const { rows: routes, fallback, methodNotAllowed } = table;
-      const { loops, limits } = settings;
+      const { loops, limits, topicSpace } = settings;
       const opened = native.open(
-        { loops, listeners, routes, fallback, methodNotAllowed, limits, sockets: table.sockets },
+        {
+          loops,
+          listeners,
+          routes,
+          fallback,
+          methodNotAllowed,
+          limits,
+          sockets: table.sockets,
+          topicSpace,
+        },
         batch,
         makeDispatch(service, batch),
       );

@@ -21,6 +21,7 @@ import {
   type Socket,
   serve,
   type WebSocketHandler,
+  websocket,
 } from "millrace";
 
 type Equal<A, B> =
@@ -188,6 +189,43 @@ const sockets = await serve({
 });
 // @ts-expect-error an option that is misspelt
 await serve({ routes: { "/": { message() {}, maxPayload: 1 } } });
+// websocket() finds out what data is, and knows the parameters of the pattern.
+await serve({
+  routes: {
+    "/rooms/:room": websocket({
+      upgrade: (request, ctx) => {
+        same<typeof request, Request>();
+        same<typeof ctx.params.room, string>();
+        // @ts-expect-error the pattern has no such parameter
+        ctx.params.name;
+        return { data: { room: ctx.params.room } };
+      },
+      open: (ws) => ws.subscribe(ws.data.room),
+      message: (ws, text) => {
+        same<typeof ws, Socket<{ room: string }>>();
+        ws.publish(ws.data.room, text);
+      },
+      maxTopics: 1,
+    }),
+    "/later/:id": websocket({
+      upgrade: async (_request, { params }) => ({ data: params.id }),
+      close: (ws) => same<typeof ws.data, string>(),
+    }),
+    "/plain/:id": { upgrade: (_request, ctx) => void same<typeof ctx.params.id, string>() },
+    "/table/:id": {
+      GET: websocket({
+        upgrade: (_request, ctx) => ({ data: ctx.params.id }),
+        message: (ws) => void ws.data.length,
+      }),
+      POST: (_request, ctx) => new Response(ctx.params.id),
+    },
+    "/typed": { GET: chat },
+    "/data": websocket<User>({ open: (ws) => ws.subscribe(ws.data.name) }),
+  },
+  topicSpace: "chat",
+});
+// @ts-expect-error handshakes are GET requests
+await serve({ routes: { "/": { POST: chat } } });
 const report = await sockets.sendMany(sockets.sockets, "x", { timeout: 100 });
 same<typeof report.failed, Socket[]>();
 same<typeof report.delivered, number>();

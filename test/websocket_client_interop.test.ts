@@ -1,18 +1,21 @@
 // The WebSocket client with servers that others wrote, over TLS, in worker threads, and in
 // processes that are to end by themselves.
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { createServer, type Server as HttpsServer } from "node:https";
-import { createServer as createPlain, type Socket } from "node:net";
+import { createServer as createPlain, connect as dialPlain, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TLSSocket } from "node:tls";
+import { createServer as createTls, type TLSSocket } from "node:tls";
 import { Worker } from "node:worker_threads";
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { type WebSocket as Peer, WebSocketServer } from "ws";
 import { clientele, connect, MillraceError, WebSocket } from "../src/index.ts";
 import { binding } from "../src/native/binding.ts";
+import { openTunnel } from "../src/websocket/tls.ts";
+import { targetOf } from "../src/websocket/url.ts";
 import { Child, outputOf } from "./support/child.ts";
+import { switching } from "./support/clients.ts";
 import { programNamed } from "./support/programs.ts";
 import { gate, until } from "./support/until.ts";
 
@@ -351,6 +354,80 @@ describe.skipIf(openssl === undefined)("wss:", () => {
     expect((error as MillraceError).cause).toBeInstanceOf(Error);
   });
 
+  /** Sockets of this process. */
+  function descriptors(): number {
+    return readdirSync("/proc/self/fd").filter((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
+      } catch {
+        return false; // the one that read the folder
+      }
+    }).length;
+  }
+
+  it.skipIf(process.platform !== "linux")(
+    "lets go of a peer that keeps its side open, and of a tunnel that nobody took",
+    async () => {
+      const peers = new Set<Socket>();
+      const server = createTls({ key, cert, allowHalfOpen: true }, (peer) => {
+        peer.on("error", () => undefined);
+        peer.once("data", (head: Buffer) => {
+          const asked = /^sec-websocket-key: (.*)\r$/im.exec(head.toString("latin1"))?.[1];
+          const accept = createHash("sha1").update(`${asked}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`);
+          peer.write(switching(accept.digest("base64")));
+          peer.on("data", () => peer.write(Buffer.from([0x88, 2, 3, 0xe8])));
+        });
+      });
+      server
+        .on("tlsClientError", () => undefined)
+        .on("connection", (peer: Socket) => {
+          peers.add(peer.on("error", () => undefined));
+        });
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      onTestFinished(async () => {
+        for (const peer of peers) peer.destroy();
+        await new Promise((resolve) => server.close(resolve));
+      });
+      const url = `wss://127.0.0.1:${(server.address() as { port: number }).port}/`;
+      const before = descriptors();
+      const ws = await connect(url, { tls: { ca: cert }, closeTimeout: 100 });
+      ws.close();
+      await ws.closed;
+      await until("the peer's end is all that is left", () => descriptors() <= before + peers.size);
+      expect(peers.size).toBe(1);
+      const target = targetOf(url, undefined);
+      const opening = openTunnel(binding(), target, "127.0.0.1", { ca: cert });
+      await opening.ready;
+      opening.destroy();
+      await until("the peers' ends are all that is left", () => {
+        return peers.size === 2 && descriptors() <= before + peers.size;
+      });
+    },
+  );
+
+  it("gives TLS's error as the cause of a lost connection", async () => {
+    const { https } = await secureServer();
+    const { port } = https.address() as { port: number };
+    const near = new Set<Socket>();
+    const proxy = createPlain((socket) => {
+      const far = dialPlain(port, "127.0.0.1");
+      for (const each of [near.add(socket) && socket, far]) each.on("error", () => undefined);
+      socket.pipe(far).pipe(socket);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    onTestFinished(async () => void (await new Promise((resolve) => proxy.close(resolve))));
+    const url = `wss://localhost:${(proxy.address() as { port: number }).port}/`;
+    const told = gate<Error>();
+    const error = (_ws: unknown, why: Error): void => told.open(why);
+    const ws = await connect(url, { tls: { ca: cert }, handler: { error } });
+    for (const socket of near) socket.write("this is no record of TLS");
+    expect((await ws.closed).code).toBe(1006);
+    const { cause, ...rest } = (await told.promise) as MillraceError;
+    expect(rest.code).toBe("ERR_MILLRACE_WS_LOST");
+    expect((cause as NodeJS.ErrnoException).code).toMatch(/^ERR_SSL/);
+    for (const socket of near) socket.destroy();
+  });
+
   it("serves WebSocket and clienteles, too", async () => {
     const { url } = await secureServer();
     const ws = new WebSocket(url, { tls: { ca: cert } });
@@ -370,13 +447,16 @@ describe.skipIf(openssl === undefined)("wss:", () => {
 describe("processes and threads", () => {
   const file = new URL("children/ws_clients.mjs", import.meta.url);
 
-  it.each(["closed", "failed", "unref", "cut", "standard"])("ends by itself: %s", async (name) => {
-    const { url, server } = await npmServer();
-    const child = new Child(process.execPath, [file.pathname, name, url]);
-    expect(await child.exited, child.errors).toEqual({ code: 0, signal: null });
-    expect(child.output).toContain("done");
-    await until("the server knows", () => server.clients.size === 0);
-  });
+  it.each(["closed", "failed", "unref", "cut", "standard", "ended"])(
+    "ends by itself: %s",
+    async (name) => {
+      const { url, server } = await npmServer();
+      const child = new Child(process.execPath, [file.pathname, name, url]);
+      expect(await child.exited, child.errors).toEqual({ code: 0, signal: null });
+      expect(child.output).toContain("done");
+      await until("the server knows", () => server.clients.size === 0);
+    },
+  );
 
   it("stays while a client is open", async () => {
     const { url, server } = await npmServer();

@@ -115,9 +115,10 @@ export class Relay {
   }
 
   #received(message: SyncMessage): void {
-    if (this.#closing !== undefined || message.namespace !== this.#namespace) return;
-    const { topic, data } = message;
+    if (this.#closing !== undefined) return;
     try {
+      const { namespace, topic, data } = message;
+      if (namespace !== this.#namespace) return;
       this.#deliver(topic, data);
       this.#counts.received += 1;
     } catch (error) {
@@ -138,7 +139,8 @@ export class Relay {
       this.#waitingBytes -= size;
       if (this.#waiting === 0) this.#isFull = false;
     };
-    handed.then(
+    // Resolved first: it may be a thenable whose then() throws.
+    Promise.resolve(handed).then(
       () => {
         settle();
         this.#sent();

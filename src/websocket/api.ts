@@ -88,16 +88,20 @@ export interface DeflateOptions {
  *
  * @example
  * ```ts
- * import { serve, type WebSocketHandler } from "millrace";
- * const chat: WebSocketHandler<{ name: string }> = {
- *   upgrade: (_request, ctx) => ({ data: { name: ctx.params.name ?? "" } }),
- *   open: (ws) => ws.subscribe("chat"),
- *   message: (ws, data) => void ws.publish("chat", `${ws.data.name}: ${data}`),
- * };
- * await serve({ port: 0, routes: { "/chat/:name": chat } });
+ * import { serve, websocket } from "millrace";
+ * await serve({
+ *   port: 0,
+ *   routes: {
+ *     "/chat/:name": websocket({
+ *       upgrade: (_request, ctx) => ({ data: { name: ctx.params.name } }),
+ *       open: (ws) => ws.subscribe("chat"),
+ *       message: (ws, data) => void ws.publish("chat", `${ws.data.name}: ${data}`),
+ *     }),
+ *   },
+ * });
  * ```
  */
-export interface WebSocketHandler<D = unknown> {
+export interface WebSocketHandler<D = unknown, P extends string = string> {
   /**
    * Asked before a handshake is accepted: give `data`, `protocol` and `headers` of the 101, nothing
    * to accept as it is, or a Response that is sent instead. When it throws, the answer is that of a
@@ -105,7 +109,7 @@ export interface WebSocketHandler<D = unknown> {
    */
   upgrade?(
     request: Request,
-    ctx: Context,
+    ctx: Context<P>,
     // biome-ignore lint/suspicious/noConfusingVoidType: a function without return is meant.
   ): MaybePromise<UpgradeOptions<D> | Response | undefined | void>;
   /** The socket is open; what it sends here goes before anything else. */
@@ -165,6 +169,11 @@ export interface WebSocketHandler<D = unknown> {
    */
   readonly maxQueue?: number;
   /**
+   * Topics of one socket, 1 to 1 048 576: beyond, `subscribe()` throws. Peers may choose topics.
+   * @default 1024
+   */
+  readonly maxTopics?: number;
+  /**
    * What becomes of a message for a peer that has more than `backpressureLimit` waiting: "close"
    * ends the socket with 1013, "drop" drops it, "buffer" keeps it up to 16 times the limit.
    * @default "close"
@@ -206,11 +215,12 @@ export interface Socket<D = unknown> extends AsyncIterable<string | Uint8Array> 
   readonly remoteAddress: Address;
   /** The handshake request, where the handler has `keepRequest`. */
   readonly request: Request | undefined;
-  /** The topics subscribed to. */
+  /** The topics subscribed to, as they are now; in `close` those that it had. */
   readonly topics: ReadonlySet<string>;
 
   /**
-   * Begins the closing handshake behind what was sent.
+   * Begins the closing handshake behind what was sent. What has come, or still comes, is not handed
+   * over any more.
    * @param code - 1000, 1001 to 1014 without 1004 to 1006, or 3000 to 4999. @default 1000
    * @param reason - at most 123 bytes of UTF-8
    * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION
@@ -223,7 +233,10 @@ export interface Socket<D = unknown> extends AsyncIterable<string | Uint8Array> 
    * @throws {MillraceError} ERR_MILLRACE_WS_CLOSED (as a rejection)
    */
   drained(): Promise<void>;
-  /** Stops taking messages; the peer feels it. Those that came already wait for `resume()`. */
+  /**
+   * Stops taking messages; the peer feels it. Those that came already wait for `resume()`, or the
+   * end.
+   */
   pause(): void;
   /**
    * Sends a ping.
@@ -247,7 +260,11 @@ export interface Socket<D = unknown> extends AsyncIterable<string | Uint8Array> 
    * waits
    */
   send(data: Bytes, options?: SendOptions): number;
-  /** Gets what is published on the topic. @param topic - 1 to 1024 bytes */
+  /**
+   * Gets what is published on the topic.
+   * @param topic - 1 to 1024 bytes
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, also beyond `maxTopics`
+   */
   subscribe(topic: string): void;
   /** Ends the connection at once, without a closing handshake. */
   terminate(): void;

@@ -17,7 +17,12 @@ export function callOpen(socket: NativeSocket): void {
   }
 }
 
-export function callHandler(socket: NativeSocket, kind: number, data: string | Uint8Array): void {
+/** Whether something is to be waited for. */
+export function callHandler(
+  socket: NativeSocket,
+  kind: number,
+  data: string | Uint8Array,
+): boolean {
   const { rules } = socket;
   const name = kind === MESSAGE ? "message" : kind === PING ? "ping" : "pong";
   try {
@@ -25,9 +30,12 @@ export function callHandler(socket: NativeSocket, kind: number, data: string | U
       kind === MESSAGE
         ? rules.message?.(socket, data)
         : rules[kind === PING ? "ping" : "pong"]?.(socket, data as Uint8Array);
-    if (result !== undefined && isThenable(result)) socket.waitFor(result, name);
+    if (result === undefined || !isThenable(result)) return false;
+    socket.waitFor(result, name);
+    return true;
   } catch (error) {
     socket.failed(name, error);
+    return false;
   }
 }
 
@@ -79,9 +87,18 @@ export async function settled(
 
 /** What `error` is told of something thrown. */
 export function errorOf(where: string, name: string, thrown: unknown): Error {
-  if (thrown instanceof Error) return thrown;
+  if (isError(thrown)) return thrown;
   const message = `${where}: ${name}() threw something that is no Error`;
   return new MillraceError("ERR_MILLRACE_HANDLER_FAILED", message, { cause: thrown });
+}
+
+// What is thrown can be made so that looking at it throws.
+function isError(thrown: unknown): thrown is Error {
+  try {
+    return thrown instanceof Error;
+  } catch {
+    return false;
+  }
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

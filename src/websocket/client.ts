@@ -7,6 +7,7 @@ import { demandOf, dial, HANDSHAKE_KEYS, type HandshakeOptions, patienceOf } fro
 import { sharedEngine } from "./engine.ts";
 import { rulesOf, settingsOf } from "./handler.ts";
 import { NativeSocket } from "./socket.ts";
+import { explained } from "./tls.ts";
 
 const CALLBACKS = ["message", "drain", "close", "error", "ping", "pong"] as const;
 const SETTINGS = [
@@ -37,8 +38,9 @@ export interface ConnectOptions<D = unknown> extends ClientSettings, HandshakeOp
   /** Becomes `data` of the socket. */
   readonly data?: D;
   /**
-   * What is called. Without a `message` in it, messages wait for whoever iterates; with one, the
-   * first may come before the promise resolves.
+   * What is called. Without a `message` in it, messages wait for whoever iterates, and reading
+   * stops while `maxQueue` of them or 256 KiB wait; with one, the first may come before the promise
+   * resolves.
    */
   readonly handler?: ClientHandler<D>;
   /** Ends the attempt; the promise rejects with its reason. The open socket it does not concern. */
@@ -59,7 +61,12 @@ export interface SocketClose {
 
 /** What `connect()` gives. `await using` closes it at the end of its block. */
 export interface ClientSocket<D = unknown> extends Socket<D>, AsyncDisposable {
-  /** Resolves when the socket is over, behind its last message and `close` of the handler. */
+  /**
+   * Resolves when the socket is over: behind the last call of `message`, and once `close` of the
+   * handler was called. Messages that wait for whoever iterates can still be taken then. When
+   * nobody takes them and reading has stopped, the peer's end goes unseen: `closed` then waits
+   * until room is made, or until our own `close()` or a lost connection ends it.
+   */
   readonly closed: Promise<SocketClose>;
   /** Header fields of the server's answer. */
   readonly headers: ReadonlyHeaders;
@@ -106,7 +113,9 @@ export async function connect<D = undefined>(
     queueMicrotask(() => closed({ code, reason }));
     return handler.close?.(ws, code, reason);
   };
-  const own = { ...boundTo(handler), close } as WebSocketHandler;
+  const error = (ws: Socket, why: Error): unknown => handler.error?.(ws, explained(ws, why));
+  const told = handler.error === undefined ? { close } : { close, error };
+  const own = { ...boundTo(handler), ...told } as WebSocketHandler;
   const keeps = handler.message === undefined;
   const rules = rulesOf(own, demand.where, settings, 0, given.maxQueue ?? QUEUE, keeps);
   const engine = sharedEngine(settings);

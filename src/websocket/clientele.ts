@@ -5,6 +5,7 @@ import { checkRecord, integer } from "../check.ts";
 import { MillraceError } from "../errors.ts";
 import type { HeadersInit } from "../lines.ts";
 import type { NativeSocketSettings } from "../native/binding.ts";
+import { stackOf, warn } from "../warnings.ts";
 import type { SendOptions, Socket, WebSocketHandler } from "./api.ts";
 import { type ClientSettings, checkCallbacks, clientSettings, SETTING_KEYS } from "./client.ts";
 import {
@@ -13,12 +14,14 @@ import {
   dial,
   HANDSHAKE_KEYS,
   type HandshakeOptions,
+  type Patience,
   patienceOf,
 } from "./dial.ts";
 import { Engine } from "./engine.ts";
 import { rulesOf } from "./handler.ts";
 import type { SocketRules } from "./service.ts";
 import { NativeSocket } from "./socket.ts";
+import { explained } from "./tls.ts";
 
 const CALLBACKS = ["open", "message", "drain", "close", "error"] as const;
 const LOOPS_MAX = 64;
@@ -155,7 +158,15 @@ export class Clientele<D = unknown> implements AsyncDisposable {
   close(options: { readonly timeout?: number } = {}): Promise<void> {
     checkRecord("close()", options, ["timeout"]);
     const timeout = integer("close() timeout", options.timeout ?? CLOSE_MS, 0, DAY_MS, "ms");
-    this.#closing ??= this.#close(timeout);
+    if (this.#closing === undefined) {
+      const closing = this.#close(timeout);
+      this.#closing = closing;
+      // Not within #close(), which may be over before it is assigned.
+      const end = (): void => {
+        this.#closing = undefined;
+      };
+      closing.then(end, end);
+    }
     return this.#closing;
   }
 
@@ -191,9 +202,10 @@ export class Clientele<D = unknown> implements AsyncDisposable {
     return this.#rules;
   }
 
-  /** @internal */
-  get isClosing(): boolean {
-    return this.#closing !== undefined;
+  /** @internal @throws {MillraceError} ERR_MILLRACE_CLOSED while it closes */
+  checkOpen(where: string): void {
+    if (this.#closing !== undefined)
+      throw new MillraceError("ERR_MILLRACE_CLOSED", `${where}: the clientele is closing`);
   }
 
   /** @internal */
@@ -201,15 +213,13 @@ export class Clientele<D = unknown> implements AsyncDisposable {
     return demandOf("client()", url, options, this.#settings.deflate);
   }
 
-  /** @internal A client could not connect. */
-  tell(client: Client<D>, error: Error): void {
+  /** @internal A client could not connect. Never rejects. */
+  async tell(client: Client<D>, error: Error): Promise<void> {
     try {
-      this.#error?.(client, error);
+      await this.#error?.(client, error);
     } catch (second) {
-      // As an exception of any other listener.
-      process.nextTick(() => {
-        throw second;
-      });
+      const what = `the WebSocket ${client.url}: error() threw`;
+      warn("ERR_MILLRACE_HANDLER_FAILED", what, stackOf(second));
     }
   }
 
@@ -231,7 +241,6 @@ export class Clientele<D = unknown> implements AsyncDisposable {
       await engine.close(0);
       this.#engine = undefined;
     }
-    this.#closing = undefined;
   }
 }
 
@@ -290,7 +299,8 @@ export class Client<D = unknown> {
    */
   connect(options?: ClientConnectOptions): Promise<boolean> {
     if (this.isConnected) return YES;
-    if (this.#connecting !== undefined) return this.#connecting;
+    const before = this.#connecting;
+    if (before !== undefined && this.#attempt?.signal.aborted !== true) return before;
     const keys = ["headers", "key", "protocols", "signal", "timeout"];
     const patience = patienceOf("connect()", options, keys);
     let demand = this.#demand;
@@ -302,8 +312,18 @@ export class Client<D = unknown> {
         ...(request as HandshakeOptions),
       });
     }
-    this.#connecting = this.#connect(demand, patience);
-    return this.#connecting;
+    // One that was given up is not ours to wait for, but has to be over first.
+    const attempt = new AbortController();
+    this.#attempt = attempt;
+    const connecting = this.#connect(demand, patience, attempt.signal, before);
+    this.#connecting = connecting;
+    const end = (): void => {
+      if (this.#connecting !== connecting) return;
+      this.#connecting = undefined;
+      this.#attempt = undefined;
+    };
+    connecting.then(end, end);
+    return connecting;
   }
 
   /**
@@ -334,13 +354,9 @@ export class Client<D = unknown> {
     this.#attempt?.abort(new DOMException("the client was closed", "AbortError"));
     const socket = this.#socket;
     if (socket === undefined) return (this.#connecting ?? NO).then(() => undefined);
-    const over = new Promise<void>((resolve) => {
-      this.#waiters ??= [];
-      this.#waiters.push(resolve);
-    });
     if (handshake) socket.close();
     else socket.terminate();
-    return over;
+    return this.#ended();
   }
 
   /** Takes the client out of its clientele, and closes it. */
@@ -355,17 +371,30 @@ export class Client<D = unknown> {
     for (const resolve of this.#waiters?.splice(0) ?? []) resolve();
   }
 
-  async #connect(demand: Demand, patience: ReturnType<typeof patienceOf>): Promise<boolean> {
+  #ended(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiters ??= [];
+      this.#waiters.push(resolve);
+    });
+  }
+
+  // Never rejects. It may be over before its first await, so the caller clears what it has set.
+  async #connect(
+    demand: Demand,
+    patience: Patience,
+    signal: AbortSignal,
+    before: Promise<boolean> | undefined,
+  ): Promise<boolean> {
     const { clientele } = this;
-    this.#attempt = new AbortController();
-    const { signal } = this.#attempt;
+    const both =
+      patience.signal === undefined ? signal : AbortSignal.any([signal, patience.signal]);
     try {
-      if (clientele.isClosing)
-        throw new MillraceError("ERR_MILLRACE_CLOSED", `${demand.where}: the clientele is closing`);
+      clientele.checkOpen(demand.where);
+      if (before !== undefined) await before;
       // One that is still closing has to be over first.
-      if (this.#socket !== undefined) await this.close();
-      const both =
-        patience.signal === undefined ? signal : AbortSignal.any([signal, patience.signal]);
+      if (this.#socket !== undefined) await this.#ended();
+      both.throwIfAborted();
+      clientele.checkOpen(demand.where);
       await dial(clientele.engine(), demand, { ...patience, signal: both }, (answer) => {
         const { handle, generation, protocol, address, port } = answer;
         const { rules } = clientele;
@@ -378,16 +407,14 @@ export class Client<D = unknown> {
           address,
           port,
         );
+        owners.set(made, this as Client);
         return (this.#socket = made);
       });
       return true;
     } catch (error) {
       // Who has closed it knows.
-      if (!signal.aborted) clientele.tell(this, error as Error);
+      if (!signal.aborted) void clientele.tell(this, error as Error);
       return false;
-    } finally {
-      this.#attempt = undefined;
-      this.#connecting = undefined;
     }
   }
 
@@ -407,23 +434,34 @@ export class Client<D = unknown> {
   }
 }
 
+// Not `data` of the socket, which is the application's.
+const owners = new WeakMap<Socket, Client>();
+
+function ownerOf<D>(ws: Socket): Client<D> {
+  return owners.get(ws) as Client<D>;
+}
+
 function handlerOf<D>(options: ClienteleOptions<D>): WebSocketHandler {
   const { open, message, drain, error } = options;
-  const own = (ws: Socket): Client<D> => ws.data as Client<D>;
   const optional = {
-    ...(open === undefined ? {} : { open: (ws: Socket) => open.call(options, own(ws)) }),
-    ...(drain === undefined ? {} : { drain: (ws: Socket) => drain.call(options, own(ws)) }),
+    ...(open === undefined ? {} : { open: (ws: Socket) => open.call(options, ownerOf<D>(ws)) }),
+    ...(drain === undefined ? {} : { drain: (ws: Socket) => drain.call(options, ownerOf<D>(ws)) }),
     ...(message === undefined
       ? {}
       : {
-          message: (ws: Socket, data: string | Uint8Array) => message.call(options, own(ws), data),
+          message: (ws: Socket, data: string | Uint8Array) =>
+            message.call(options, ownerOf<D>(ws), data),
         }),
     ...(error === undefined
       ? {}
-      : { error: (ws: Socket, why: Error) => error.call(options, own(ws), why) }),
+      : {
+          error: (ws: Socket, why: Error) =>
+            error.call(options, ownerOf<D>(ws), explained(ws, why)),
+        }),
     close: (ws: Socket, code: number, reason: string) => {
-      own(ws).left(ws);
-      return options.close?.(own(ws), code, reason);
+      const client = ownerOf<D>(ws);
+      client.left(ws);
+      return options.close?.(client, code, reason);
     },
   };
   return optional as WebSocketHandler;

@@ -13,6 +13,7 @@ const TEXT = 1;
 const BINARY = 2;
 
 interface Delivery {
+  readonly number: number;
   readonly pending: Set<NativeSocket>;
   readonly failed: Socket[];
   readonly resolve: (report: SendManyReport) => void;
@@ -23,6 +24,8 @@ interface Delivery {
 /** The messages to many of one server that are on their way. */
 export class Deliveries {
   readonly #open = new Map<number, Delivery>();
+  /** Those that a socket has yet to take: usually one, then without a Set. */
+  readonly #owed = new Map<NativeSocket, Delivery | Set<Delivery>>();
   #number = DRAIN_REPORT;
 
   /**
@@ -60,9 +63,17 @@ export class Deliveries {
     // First, as it may throw: then nobody waits for anything.
     service.native.sendMany(words, pending.size, opcode | compress, body, number);
     return new Promise((resolve) => {
-      const delivery: Delivery = { pending, failed, resolve, delivered: 0, timer: undefined };
-      delivery.timer = setTimeout(() => this.#expire(service, number, delivery), timeout);
+      const delivery: Delivery = {
+        number,
+        pending,
+        failed,
+        resolve,
+        delivered: 0,
+        timer: undefined,
+      };
+      delivery.timer = setTimeout(() => this.#expire(service, delivery), timeout);
       this.#open.set(number, delivery);
+      for (const socket of pending) this.#owe(socket, delivery);
     });
   }
 
@@ -70,35 +81,52 @@ export class Deliveries {
   sent(number: number, socket: NativeSocket, isDelivered: boolean): void {
     const delivery = this.#open.get(number);
     if (delivery?.pending.delete(socket) !== true) return;
+    this.#forget(socket, delivery);
     if (isDelivered) delivery.delivered += 1;
     else delivery.failed.push(socket);
-    this.#settle(number, delivery);
+    this.#settle(delivery);
   }
 
   /** A socket is over: it takes nothing any more. */
   ended(socket: NativeSocket): void {
-    if (this.#open.size === 0) return;
-    for (const [number, delivery] of this.#open) {
-      if (!delivery.pending.delete(socket)) continue;
+    const owed = this.#owed.get(socket);
+    if (owed === undefined) return;
+    this.#owed.delete(socket);
+    for (const delivery of owed instanceof Set ? owed : [owed]) {
+      delivery.pending.delete(socket);
       delivery.failed.push(socket);
-      this.#settle(number, delivery);
+      this.#settle(delivery);
     }
   }
 
-  #expire(service: SocketService, number: number, delivery: Delivery): void {
+  #owe(socket: NativeSocket, delivery: Delivery): void {
+    const owed = this.#owed.get(socket);
+    if (owed === undefined) this.#owed.set(socket, delivery);
+    else if (owed instanceof Set) owed.add(delivery);
+    else this.#owed.set(socket, new Set([owed, delivery]));
+  }
+
+  #forget(socket: NativeSocket, delivery: Delivery): void {
+    const owed = this.#owed.get(socket);
+    if (owed instanceof Set && owed.delete(delivery) && owed.size > 0) return;
+    this.#owed.delete(socket);
+  }
+
+  #expire(service: SocketService, delivery: Delivery): void {
     for (const socket of delivery.pending) {
       delivery.failed.push(socket);
+      this.#forget(socket, delivery);
       service.native.expire(socket.handle, socket.generation);
     }
     delivery.pending.clear();
-    this.#settle(number, delivery);
+    this.#settle(delivery);
   }
 
-  #settle(number: number, delivery: Delivery): void {
-    if (delivery.pending.size > 0) return;
-    clearTimeout(delivery.timer);
+  #settle({ number, pending, timer, delivered, failed, resolve }: Delivery): void {
+    if (pending.size > 0) return;
+    clearTimeout(timer);
     this.#open.delete(number);
-    delivery.resolve({ delivered: delivery.delivered, failed: delivery.failed });
+    resolve({ delivered, failed });
   }
 
   // 0 asks for nothing, 1 is a socket's own.

@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
+import { constants } from "node:os";
 import { checkRecord, integer, invalidOption, text } from "../check.ts";
 import { errnoName, MillraceError, sentenceOf } from "../errors.ts";
 import { HeaderText, type ReadonlyHeaders } from "../headers.ts";
@@ -12,13 +13,15 @@ import { ERRORS } from "../native/tables.ts";
 import { type Engine, Refusal } from "./engine.ts";
 import { protocolsOf } from "./handler.ts";
 import type { NativeSocket } from "./socket.ts";
-import { type ClientTLSOptions, checkTls, openTunnel, type Tunnel } from "./tls.ts";
+import { type ClientTLSOptions, checkTls, joined, openTunnel, type Tunnel } from "./tls.ts";
 import { type Target, targetOf } from "./url.ts";
 
 const OWN_FIELD = /^(sec-websocket-[^:]*|upgrade|connection|content-length|transfer-encoding):/im;
 const UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
 const TIMEOUT_MS = 10_000;
 const TIMEOUT_MS_MAX = 86_400_000;
+// The least that an address gets which is not the last: three handshakes across an ocean.
+const TURN_MS_MIN = 250;
 const KEY = /^[A-Za-z0-9+/]{22}==$/;
 
 /** What a client asks a server for. */
@@ -147,8 +150,9 @@ export function patienceOf(name: string, options: unknown, keys: readonly string
 }
 
 /**
- * Connects: all addresses of a name in their order, until one of them takes the connection.
- * `make` makes the socket of a good answer.
+ * Connects: all addresses of a name in their order, until one of them takes the connection. Each
+ * but the last has its share of the time only, so that one that says nothing leaves some to the
+ * others. `make` makes the socket of a good answer.
  * @throws {MillraceError} ERR_MILLRACE_WS_CONNECT, ERR_MILLRACE_WS_REJECTED,
  * ERR_MILLRACE_WS_TIMEOUT; or the reason of the signal
  */
@@ -158,20 +162,26 @@ export async function dial(
   patience: Patience,
   make: (answer: Answer) => NativeSocket,
 ): Promise<NativeSocket> {
-  const limit = new Limit(demand.where, patience);
+  const { target, where } = demand;
+  const limit = new Limit(patience.timeout, patience.signal, () => timedOut(where));
   engine.hold();
   try {
     limit.check();
     const failures: MillraceError[] = [];
-    for (const address of await limit.race(addressesOf(demand))) {
+    const addresses = await limit.race(addressesOf(demand));
+    for (const [index, address] of addresses.entries()) {
+      const others = addresses.length - index;
+      const turn = others === 1 ? limit : limit.turn(others, () => silent(where, address, target));
       try {
-        return await reach(engine, demand, patience.key, address, limit, make);
+        return await reach(engine, demand, patience.key, address, turn, make);
       } catch (error) {
         if (!isConnectFailure(error)) throw error;
         failures.push(error);
+      } finally {
+        turn.end();
       }
     }
-    throw allFailed(demand.where, failures);
+    throw allFailed(where, failures);
   } finally {
     limit.end();
     engine.letGo();
@@ -197,9 +207,14 @@ async function reach(
       : { address: "", port: 0, fd: tunnel.fd };
   const peer = tunnel?.address || address;
   const attempt = engine.dial(to, limit.left(), key, request, (handle, generation, head) => {
+    // Given up in this very batch: nobody may hear of it.
+    limit.check();
     const headers = new HeaderText(copyOf(head));
     const protocol = protocolIn(demand, headers);
-    return make({ handle, generation, protocol, headers, address: peer, port: target.port });
+    const { port } = target;
+    const socket = make({ handle, generation, protocol, headers, address: peer, port });
+    if (tunnel !== undefined) joined(socket, tunnel);
+    return socket;
   });
   tunnel?.discard();
   try {
@@ -207,7 +222,7 @@ async function reach(
   } catch (error) {
     attempt.abandon();
     tunnel?.destroy();
-    throw error instanceof Refusal ? explained(demand.where, to, error) : error;
+    throw error instanceof Refusal ? explained(demand.where, to, error, limit) : error;
   }
 }
 
@@ -250,11 +265,12 @@ function explained(
   where: string,
   to: { readonly address: string; readonly port: number },
   { error, detail }: Refusal,
-): MillraceError {
+  limit: Limit,
+): Error {
   const row = ERRORS[error];
   switch (row?.name) {
     case "WsTimeout":
-      return timedOut(where);
+      return limit.late();
     case "WsConnect":
       return notConnected(where, systemError(detail, to));
     case "WsRejected": {
@@ -313,6 +329,10 @@ function timedOut(where: string): MillraceError {
   );
 }
 
+function silent(where: string, address: string, { port }: Target): MillraceError {
+  return notConnected(where, systemError(constants.errno.ETIMEDOUT, { address, port }));
+}
+
 // As node:net has it.
 function systemError(
   errno: number,
@@ -331,36 +351,54 @@ function systemError(
 // --- time and signal ---
 
 class Limit {
-  isOver = false;
+  /** What to say when the time is over. */
+  readonly late: () => Error;
   readonly #end: number;
   readonly #signal: AbortSignal | undefined;
+  readonly #whole: Limit | undefined;
   readonly #over: Promise<never>;
   readonly #timer: NodeJS.Timeout;
+  #error: { readonly reason: unknown } | undefined = undefined;
   #reject: (error: unknown) => void = () => undefined;
   readonly #onAbort = (): void => this.#stop(this.#signal?.reason);
 
-  constructor(where: string, { signal, timeout }: Patience) {
+  /** `whole` ends it, too. */
+  constructor(timeout: number, signal: AbortSignal | undefined, late: () => Error, whole?: Limit) {
+    this.late = late;
     this.#signal = signal;
+    this.#whole = whole;
     this.#end = performance.now() + timeout;
     this.#over = new Promise((_, reject) => {
       this.#reject = reject;
     });
     this.#over.catch(() => undefined);
-    this.#timer = setTimeout(() => this.#stop(timedOut(where)), timeout);
+    this.#timer = setTimeout(() => this.#stop(late()), timeout);
     signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
-  /** Throws when it is over before it began. */
+  get isOver(): boolean {
+    return this.#error !== undefined || this.#whole?.isOver === true;
+  }
+
+  /** Throws why it is over when it is; also before it began. */
   check(): void {
+    this.#whole?.check();
     if (this.#signal?.aborted === true) throw this.#signal.reason;
+    if (this.#error !== undefined) throw this.#error.reason;
   }
 
   left(): number {
     return Math.max(1, Math.ceil(this.#end - performance.now()));
   }
 
+  /** An equal share of what is left. */
+  turn(shares: number, late: () => Error): Limit {
+    return new Limit(Math.max(TURN_MS_MIN, this.left() / shares), undefined, late, this);
+  }
+
   race<T>(work: Promise<T>): Promise<T> {
-    return Promise.race([work, this.#over]);
+    const own = Promise.race([work, this.#over]);
+    return this.#whole === undefined ? own : this.#whole.race(own);
   }
 
   end(): void {
@@ -368,9 +406,9 @@ class Limit {
     this.#signal?.removeEventListener("abort", this.#onAbort);
   }
 
-  #stop(error: unknown): void {
-    this.isOver = true;
-    this.#reject(error);
+  #stop(reason: unknown): void {
+    this.#error ??= { reason };
+    this.#reject(reason);
   }
 }
 

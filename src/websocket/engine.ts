@@ -1,7 +1,7 @@
 // A native server that listens nowhere: the loops on which client sockets live. One per set of
 // settings is shared by connect() and WebSocket, a clientele has its own.
 import { AsyncResource } from "node:async_hooks";
-import { errnoName, MillraceError, sentenceOf } from "../errors.ts";
+import { errnoName, MillraceError } from "../errors.ts";
 import { openError } from "../listen.ts";
 import {
   type Binding,
@@ -54,7 +54,7 @@ export class Refusal extends Error {
 /** One connection that is being made. */
 export interface Attempt {
   readonly socket: Promise<NativeSocket>;
-  /** Nobody waits any more: when it comes about it is cut. */
+  /** Nobody waits any more: when it comes about, or has come about, it is cut. */
   abandon(): void;
 }
 
@@ -143,12 +143,16 @@ export class Engine {
     request: string,
     accept: Accept,
   ): Attempt {
+    if (this.#closed !== undefined)
+      return { socket: Promise.reject(closedError()), abandon: () => undefined };
     const ticket = this.#nextTicket();
     const scope = new AsyncResource("MILLRACECONNECT", MANUAL);
     const { server } = this.service;
     const loop = (this.#loop = (this.#loop + 1) % this.#loops);
+    let made: NativeSocket | undefined;
+    const keeping: Accept = (...opened) => (made = accept(...opened));
     const socket = new Promise<NativeSocket>((resolve, reject) => {
-      this.#waiting.set(ticket, { scope, accept, resolve, reject });
+      this.#waiting.set(ticket, { scope, accept: keeping, resolve, reject });
       try {
         if (this.#native.connect(server, loop, ticket, 0, target, timeoutMs, key, request)) return;
         this.#take(ticket);
@@ -160,15 +164,22 @@ export class Engine {
       }
     });
     socket.catch(() => undefined); // Whoever abandons it need not know.
-    return { socket, abandon: () => void this.#take(ticket) };
+    const abandon = (): void => {
+      if (this.#take(ticket) === undefined) made?.terminate();
+    };
+    return { socket, abandon };
   }
 
-  /** Closes what is open within `timeoutMs`, then frees everything. */
+  /**
+   * Closes what is open within `timeoutMs`, then frees everything. Until then the process lives,
+   * whatever keepAlive() says: who waits for the end has to hear of it.
+   */
   close(timeoutMs: number): Promise<void> {
     if (this.#closed === undefined) {
       this.#closed = new Promise((resolve) => {
         this.#finish = resolve;
       });
+      this.#update();
       this.#native.control(this.service.server, COMMAND.Close, timeoutMs);
     }
     return this.#closed;
@@ -219,7 +230,7 @@ export class Engine {
   #update(): void {
     if (this.#loopsOpen === 0) return;
     const { isIdle } = this;
-    const isRef = this.#keepsAlive && !isIdle;
+    const isRef = this.#closed !== undefined || (this.#keepsAlive && !isIdle);
     if (isRef !== this.#isRef) {
       this.#isRef = isRef;
       this.#native.ref(this.service.server, isRef);
@@ -258,14 +269,16 @@ export class Engine {
   }
 
   #release(): void {
-    const code = "ERR_MILLRACE_CLOSED";
-    for (const ticket of [...this.#waiting.keys()])
-      this.#take(ticket)?.reject(new MillraceError(code, sentenceOf(code)));
+    for (const ticket of [...this.#waiting.keys()]) this.#take(ticket)?.reject(closedError());
     for (const socket of [...this.service.open.values()]) socket.ended(LOST_CODE, LOST);
     this.#native.release(this.service.server);
     leaveThread(this.service);
     this.#finish();
   }
+}
+
+function closedError(): MillraceError {
+  return new MillraceError("ERR_MILLRACE_CLOSED", "the loops of these sockets are closed");
 }
 
 function warnOfProblem(errno: number): void {

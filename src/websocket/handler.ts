@@ -26,6 +26,7 @@ const SETTINGS = [
   "keepRequest",
   "maxPayloadLength",
   "maxQueue",
+  "maxTopics",
   "onBackpressure",
   "perMessageDeflate",
   "protocols",
@@ -48,6 +49,8 @@ const DAY_MS = 86_400_000;
 const MEBIBYTE = 1_048_576;
 const HIGH_MARK_MAX = 131_072;
 const QUEUE_MAX = 65_536;
+const TOPICS = 1024;
+const TOPICS_MAX = 1_048_576;
 // "buffer" has a bound too: nothing of a peer's doing is endless.
 const BUFFER_FACTOR = 16;
 const TEXT = 1;
@@ -82,6 +85,7 @@ export function compileHandler(
   for (const key of CALLBACKS) if (given[key] !== undefined) callable(`${name}.${key}`, given[key]);
   const own = settingsOf(name, given);
   const queueMax = intOf(name, given, "maxQueue", 64, 1, QUEUE_MAX, "messages");
+  intOf(name, given, "maxTopics", TOPICS, 1, TOPICS_MAX, "topics");
   return {
     rules: rulesOf(given, where, own, indexOf(settings, own), queueMax, false),
     upgrade: given.upgrade?.bind(given),
@@ -115,6 +119,7 @@ export function rulesOf(
     error: handler.error?.bind(handler),
     close: handler.close?.bind(handler),
     queueMax,
+    topicsMax: handler.maxTopics ?? TOPICS,
     keepsMessages,
     highMark,
     lowMark: highMark >>> 1,

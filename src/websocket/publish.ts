@@ -1,7 +1,7 @@
 // Publishing: natively to the process, over the index by topic to the sockets of this thread, and
 // through a relay to other hosts.
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
 import { checkedBody } from "../body.ts";
 import { checkRecord, oneOf, truth } from "../check.ts";
@@ -22,13 +22,21 @@ const SCOPES = ["cluster", "process", "thread"] as const;
 
 // The servers of this JavaScript thread.
 const services = new Set<SocketService>();
+let made = 0;
 
-/** What the sockets of a native server share, before the server is open. */
-export function makeSocketService(native: SocketService["native"]): SocketService {
+/**
+ * What the sockets of a native server share, before the server is open. `topicSpace` as it is given
+ * natively.
+ */
+export function makeSocketService(native: SocketService["native"], topicSpace = ""): SocketService {
+  made += 1;
   const service: SocketService = {
     native,
     server: 0,
+    number: made,
+    topicSpace,
     open: new Map(),
+    openCount: 0,
     leaving: new Set(),
     deliveries: new Deliveries(),
     byTopic: undefined,
@@ -71,14 +79,14 @@ export function publish(
   const opcode = typeof body === "string" ? TEXT : BINARY;
   const flags = given.compress === false ? opcode : opcode | COMPRESS;
   const scope = given.scope ?? "cluster";
-  if (scope === "thread") return publishInThread(topic, flags, body, except);
   const { native, server } = service;
   if (server === RELEASED) return 0;
+  if (scope === "thread") return publishInThread(service, topic, flags, body, except);
   const handle = except === undefined ? NOBODY : except.handle;
   const generation = except === undefined ? 0 : except.generation;
   const count = native.publish(server, topic, flags, body, handle, generation);
   if (scope === "cluster") service.relay?.publish(topic, body);
-  return except?.topics.has(topic) === true ? count - 1 : count;
+  return except?.isSubscribed(topic) === true ? count - 1 : count;
 }
 
 /** Connects a server with those of other hosts. Throws what the adapter throws. */
@@ -86,10 +94,13 @@ export function startSync(service: SocketService, adapter: SyncAdapter): void {
   service.relay = Relay.open({
     adapter,
     id: processId(),
-    namespace: "",
+    namespace: service.topicSpace,
+    // What other hosts send is looked at as closely as what the application gives.
     deliver: (topic, data) => {
-      const flags = (typeof data === "string" ? TEXT : BINARY) | COMPRESS;
-      publishTo(service, topic, flags, data, undefined);
+      checkTopic(topic);
+      const body = checkedBody(data ?? null) as string | Uint8Array;
+      const flags = (typeof body === "string" ? TEXT : BINARY) | COMPRESS;
+      publishTo(service, topic, flags, body, undefined);
     },
   });
 }
@@ -97,11 +108,21 @@ export function startSync(service: SocketService, adapter: SyncAdapter): void {
 // The same in all threads of the process, and no other process's.
 function processId(): string {
   const hash = createHash("sha256").update(`${hostname()} ${process.pid}`);
-  // Containers may share both: when the process began, as the kernel counts, is the same to all
-  // threads.
-  const stat = process.platform === "linux" ? readFileSync("/proc/self/stat", "latin1") : "";
+  // Containers may share both, and begin at the same tick of their kernels.
+  const stat = textOrNone(() => readFileSync("/proc/self/stat", "latin1"));
   const began = stat.slice(stat.lastIndexOf(")")).split(" ")[20] ?? "";
-  return hash.update(began).digest("hex").slice(0, 16);
+  const boot = textOrNone(() => readFileSync("/proc/sys/kernel/random/boot_id", "latin1"));
+  const space = textOrNone(() => readlinkSync("/proc/self/ns/pid"));
+  return hash.update(`${began} ${boot} ${space}`).digest("hex").slice(0, 16);
+}
+
+// What only Linux has, and not in every container.
+function textOrNone(read: () => string): string {
+  try {
+    return read();
+  } catch {
+    return "";
+  }
 }
 
 function checked(options: unknown, publisher: NativeSocket | undefined): PublishOptions {
@@ -121,13 +142,15 @@ function exceptOf(service: SocketService, given: PublishOptions): NativeSocket |
 }
 
 function publishInThread(
+  { topicSpace }: SocketService,
   topic: string,
   flags: number,
   body: string | Uint8Array,
   except: NativeSocket | undefined,
 ): number {
   let count = 0;
-  for (const service of services) count += publishTo(service, topic, flags, body, except);
+  for (const service of services)
+    if (service.topicSpace === topicSpace) count += publishTo(service, topic, flags, body, except);
   return count;
 }
 
@@ -155,6 +178,6 @@ function publishTo(
 function indexOf(service: SocketService): Map<string, Set<NativeSocket>> {
   const byTopic = new Map<string, Set<NativeSocket>>();
   for (const socket of service.open.values())
-    for (const topic of socket.topics) joinTopic(byTopic, topic, socket);
+    for (const topic of socket.ownTopics) joinTopic(byTopic, topic, socket);
   return byTopic;
 }

@@ -1,6 +1,7 @@
 // What most sockets never have: waiting messages, topics, promises. Made when first needed, so that
 // an idle socket stays small.
 import type { MillraceError } from "../errors.ts";
+import { MESSAGE } from "./calls.ts";
 
 /** MESSAGE, PING or PONG of socket.ts, and what came. */
 export interface Arrival {
@@ -21,7 +22,17 @@ export interface Ending {
   readonly error: MillraceError | undefined;
 }
 
-type Result = IteratorResult<string | Uint8Array, undefined>;
+/** What an iterator's `next()` gives. */
+export type Result = IteratorResult<string | Uint8Array, undefined>;
+
+/** The last of them. */
+export const DONE = { done: true, value: undefined } as const;
+
+/** An iterator's `next()` that waits for a message. */
+export interface Pull {
+  readonly owner: object;
+  readonly resolve: (result: Result) => void;
+}
 
 /** The rare state of one socket. */
 export class RareState {
@@ -31,7 +42,7 @@ export class RareState {
   waitingBytes = 0;
   /** Iterators under way, and those of them that wait for a message. */
   iterators = 0;
-  readonly pulls: ((result: Result) => void)[] = [];
+  pulls: Pull[] = [];
   readonly drains: Waiter[] = [];
   topics: Set<string> | undefined = undefined;
   /** The peer's close frame. */
@@ -44,6 +55,10 @@ export class RareState {
 
   get waiting(): number {
     return this.arrivals.length - this.head;
+  }
+
+  get first(): Arrival | undefined {
+    return this.arrivals[this.head];
   }
 
   put(kind: number, data: string | Uint8Array): void {
@@ -59,6 +74,23 @@ export class RareState {
     this.waitingBytes -= arrival.data.length;
     if (this.head === this.arrivals.length) this.#shrink();
     return arrival;
+  }
+
+  /** The first message, without what came before it. */
+  takeMessage(): Arrival | undefined {
+    let arrival = this.take();
+    while (arrival !== undefined && arrival.kind !== MESSAGE) arrival = this.take();
+    return arrival;
+  }
+
+  /** Ends those that wait: of one iterator, or all. */
+  endPulls(owner?: object): void {
+    const pulls = this.pulls;
+    this.pulls = [];
+    for (const pull of pulls) {
+      if (owner === undefined || pull.owner === owner) pull.resolve(DONE);
+      else this.pulls.push(pull);
+    }
   }
 
   clear(): void {

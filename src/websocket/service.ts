@@ -10,8 +10,14 @@ export interface SocketService {
   readonly native: Binding;
   /** Number of the native server; set once it is open. */
   server: number;
+  /** Its number in this thread. */
+  readonly number: number;
+  /** Servers with another one do not share topics. */
+  readonly topicSpace: string;
   /** By native handle: those that natively are not over. */
   readonly open: Map<number, NativeSocket>;
+  /** How many of them have readyState 1. */
+  openCount: number;
   /** Those that natively are over, and whose last handlers have not settled. */
   readonly leaving: Set<NativeSocket>;
   readonly deliveries: Deliveries;
@@ -59,6 +65,7 @@ export interface SocketRules {
   readonly error: Handler<[Error]> | undefined;
   readonly close: Handler<[number, string]> | undefined;
   readonly queueMax: number;
+  readonly topicsMax: number;
   /** Messages wait for whoever iterates, instead of being dropped for want of a handler. */
   readonly keepsMessages: boolean;
   /** Bytes that wait, beyond which send() says so, and at which it is worth going on. */

@@ -19,7 +19,7 @@ import {
   MESSAGE,
   settled,
 } from "./calls.ts";
-import { RareState, type Waiter } from "./rare.ts";
+import { DONE, type Ending, RareState, type Result, type Waiter } from "./rare.ts";
 import type { SocketRules } from "./service.ts";
 
 /** The number of a native report that belongs to the socket itself. */
@@ -41,7 +41,10 @@ const WANTS_DRAIN = 256; // the handler is to be told of room
 const TERMINATED = 512;
 const DEFLATES = 1024;
 const WAS_OPENED = 2048;
-const QUEUES = BUSY | PAUSED | PULLED | CALLING | TERMINATED;
+const DEAF = 4096; // our own end has closed it: what still comes is dropped
+const ASIDE = 8192; // while iterating: a ping's or pong's handler is called or has not settled
+const LAST = 16_384; // the last handlers are called: error of the connection, close
+const QUEUES = BUSY | PAUSED | PULLED | CALLING | DEAF | ASIDE;
 const HELD = PAUSED | FULL;
 const PORT_SHIFT = 16;
 
@@ -105,7 +108,8 @@ export class NativeSocket<D = unknown> implements Socket<D> {
 
   get id(): string {
     prefix ??= randomBytes(6).toString("hex");
-    return `${prefix}-${this.handle.toString(36)}-${this.generation.toString(36)}`;
+    const own = `${this.handle.toString(36)}-${this.generation.toString(36)}`;
+    return `${prefix}-${this.rules.service.number.toString(36)}-${own}`;
   }
 
   get opened(): Promise<void> {
@@ -134,7 +138,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   }
 
   get topics(): ReadonlySet<string> {
-    return this.#rare?.topics ?? NO_TOPICS;
+    return new Set(this.#rare?.topics);
   }
 
   close(code = 1000, reason = ""): void {
@@ -158,6 +162,8 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   }
 
   pause(): void {
+    // What is left is for the last handlers; nothing would call resume() for them.
+    if ((this.#bits & STATE) === CLOSED || (this.#bits & DEAF) !== 0) return;
     this.#setHeld(this.#bits | PAUSED);
   }
 
@@ -204,15 +210,19 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     const rare = this.#ownRare();
     rare.topics ??= new Set();
     if (rare.topics.has(topic)) return;
+    const { service, topicsMax } = this.rules;
+    if (rare.topics.size >= topicsMax) {
+      const what = `takes at most ${topicsMax} topics of one socket (maxTopics)`;
+      throw invalidOption("subscribe()", what, topic);
+    }
     rare.topics.add(topic);
-    const { service } = this.rules;
     if (service.byTopic !== undefined) joinTopic(service.byTopic, topic, this as NativeSocket);
     service.native.subscribe(this.handle, this.generation, topic);
   }
 
   terminate(): void {
     if ((this.#bits & STATE) === CLOSED || (this.#bits & TERMINATED) !== 0) return;
-    this.#bits |= TERMINATED;
+    this.#bits |= TERMINATED | DEAF;
     this.#setState(CLOSING);
     this.#rare?.clear();
     this.rules.service.native.cut(this.handle, this.generation);
@@ -221,7 +231,8 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   unsubscribe(topic: string): void {
     checkTopic(topic);
     if (this.#rare?.topics?.delete(topic) !== true) return;
-    this.#leaveTopic(topic);
+    // All were left when it ended.
+    if ((this.#bits & STATE) !== CLOSED) this.#leaveTopic(topic);
   }
 
   [Symbol.asyncIterator](): AsyncIterableIterator<string | Uint8Array> {
@@ -232,19 +243,34 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     const leave = (): void => {
       if (isOver) return;
       isOver = true;
+      rare.endPulls(iterator);
       this.#leaveIterator();
     };
-    const next = async (): Promise<IteratorResult<string | Uint8Array, undefined>> => {
-      const result = isOver ? DONE : await this.#pull();
+    const next = async (): Promise<Result> => {
+      const result = isOver ? DONE : await this.#pull(iterator);
       if (result.done === true) leave();
       return result;
     };
-    const end = async (): Promise<IteratorResult<string | Uint8Array, undefined>> => {
+    const end = async (): Promise<Result> => {
       leave();
       return DONE;
     };
-    const iterator = { next, return: end, [Symbol.asyncIterator]: () => iterator };
+    const iterator: AsyncIterableIterator<string | Uint8Array> = {
+      next,
+      return: end,
+      [Symbol.asyncIterator]: () => iterator,
+    };
     return iterator;
+  }
+
+  /** Whether it gets what is published on the topic; `topics` stay until `close` is over. */
+  isSubscribed(topic: string): boolean {
+    return (this.#bits & STATE) !== CLOSED && this.#rare?.topics?.has(topic) === true;
+  }
+
+  /** As `topics`, without a copy. */
+  get ownTopics(): ReadonlySet<string> {
+    return this.#rare?.topics ?? NO_TOPICS;
   }
 
   /** Whether a message would be dropped for what waits already. */
@@ -255,6 +281,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
 
   /** close(), unchecked: 1005 is a close frame without a code. */
   shut(code: number, reason: string): void {
+    this.#turnDeaf();
     if ((this.#bits & CLOSING) !== 0) return;
     this.#setState(CLOSING);
     this.rules.service.native.closeSocket(this.handle, this.generation, code, reason);
@@ -287,6 +314,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     this.#setState(CLOSED);
     this.#rare?.opened?.reject(this.#neverOpened());
     this.#letGo();
+    this.#rare?.endPulls();
     this.#scope.emitDestroy();
   }
 
@@ -299,7 +327,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
       this.#scope.runInAsyncScope(callHandler, undefined, this, kind, data);
       return;
     }
-    if ((bits & TERMINATED) !== 0) return;
+    if ((bits & DEAF) !== 0) return;
     this.#queue(kind, data);
   }
 
@@ -325,8 +353,6 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     const own = code === 0 ? LOST : code;
     rare.ending = { code: isBacklog ? TRY_AGAIN_LATER : own, reason: rare.reason, error: failure };
     this.#letGo();
-    // At once: a handler that iterates is what the end waits for.
-    for (const pull of rare.pulls.splice(0)) pull(DONE);
     service.leaving.add(this as NativeSocket);
     this.#workOff();
   }
@@ -349,65 +375,86 @@ export class NativeSocket<D = unknown> implements Socket<D> {
 
   /** A handler's promise: what comes next waits for it. */
   waitFor(pending: PromiseLike<unknown>, name: string): void {
-    this.#bits |= BUSY;
-    void this.#settle(pending, name);
+    // Set before a handler is called aside, and only then.
+    const bit = (this.#bits & ASIDE) === 0 ? BUSY : ASIDE;
+    this.#bits |= bit;
+    void this.#settle(pending, name, bit);
   }
 
   /** Something thrown by a handler. Never throws. */
   failed(name: string, error: unknown): void {
     const { rules } = this;
-    if (rules.error !== undefined && name !== "error") {
+    const isOver = (this.#bits & LAST) !== 0;
+    if (rules.error !== undefined && name !== "error" && !isOver) {
       this.#scope.runInAsyncScope(callError, undefined, this, errorOf(rules.where, name, error));
       return;
     }
-    const what = `${rules.where}: ${name}() threw; the socket goes on`;
+    const goes = isOver ? "the socket is over" : "the socket goes on";
+    const what = `${rules.where}: ${name}() threw; ${goes}`;
     warn("ERR_MILLRACE_HANDLER_FAILED", what, stackOf(error));
   }
 
-  async #settle(pending: PromiseLike<unknown>, name: string): Promise<void> {
+  async #settle(pending: PromiseLike<unknown>, name: string, bit: number): Promise<void> {
     try {
       await pending;
     } catch (error) {
       this.failed(name, error);
+    } finally {
+      this.#bits &= ~bit;
+      this.#workOff();
     }
-    this.#bits &= ~BUSY;
-    this.#workOff();
   }
 
   #queue(kind: number, data: string | Uint8Array): void {
     const rare = this.#ownRare();
-    if ((this.#bits & PULLED) !== 0) {
-      if (kind !== MESSAGE) {
-        this.#scope.runInAsyncScope(callHandler, undefined, this, kind, data);
-        return;
-      }
-      const pull = rare.pulls.shift();
-      if (pull !== undefined) {
-        pull({ done: false, value: data });
-        return;
-      }
-    }
     rare.put(kind, data);
+    if ((this.#bits & PULLED) !== 0) this.#workOff();
     if (rare.waiting >= this.rules.queueMax || rare.waitingBytes >= QUEUE_BYTES_MAX)
       this.#setHeld(this.#bits | FULL);
   }
 
-  // Calls the handlers of what waits, one after the other, until one gives a promise.
+  // Gives away what waits, one after the other, until something has to be waited for.
   #workOff(): void {
     const rare = this.#rare;
     if (rare === undefined || (this.#bits & CALLING) !== 0) return;
     this.#bits |= CALLING;
-    while ((this.#bits & (BUSY | PAUSED | PULLED)) === 0 && rare.waiting > 0) {
-      if (this.rules.keepsMessages) break;
-      const { kind, data } = rare.take() as { kind: number; data: string | Uint8Array };
-      this.#scope.runInAsyncScope(callHandler, undefined, this, kind, data);
-    }
+    while (this.#step(rare));
     this.#bits &= ~CALLING;
     this.#roomAgain(rare);
+    if (rare.ending === undefined) return;
+    // At once: a handler that iterates is what the end waits for.
+    if (rare.waiting === 0) rare.endPulls();
     // What is for an iterator stays there for it.
     const isPulled = (this.#bits & PULLED) !== 0 || this.rules.keepsMessages;
-    const isDone = (this.#bits & BUSY) === 0 && (rare.waiting === 0 || isPulled);
-    if (isDone && rare.ending !== undefined) this.#finish(rare);
+    const isIdle = (this.#bits & (BUSY | ASIDE)) === 0;
+    if (isIdle && (rare.waiting === 0 || isPulled)) this.#finish(rare);
+  }
+
+  // The first that waits, to an iterator or a handler; false when it has to wait on. Those who
+  // iterate may do so within a handler: only that one's promise does not hold them up.
+  #step(rare: RareState): boolean {
+    const { first } = rare;
+    if (first === undefined || (this.#bits & ASIDE) !== 0) return false;
+    const { kind, data } = first;
+    const isPulled = (this.#bits & PULLED) !== 0;
+    if (kind === MESSAGE && (isPulled || this.rules.keepsMessages)) {
+      const pull = rare.pulls.shift();
+      if (pull === undefined) return false;
+      rare.take();
+      pull.resolve({ done: false, value: data });
+      return true;
+    }
+    if (!isPulled && (this.#bits & (BUSY | PAUSED)) !== 0) return false;
+    rare.take();
+    if (isPulled) this.#callAside(kind, data);
+    else this.#scope.runInAsyncScope(callHandler, undefined, this, kind, data);
+    return true;
+  }
+
+  #callAside(kind: number, data: string | Uint8Array): void {
+    this.#bits |= ASIDE;
+    const isPending = this.#scope.runInAsyncScope(callHandler, undefined, this, kind, data);
+    if (!isPending) this.#bits &= ~ASIDE;
   }
 
   #roomAgain(rare: RareState): void {
@@ -420,11 +467,11 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   #finish(rare: RareState): void {
     const { ending } = rare;
     if (ending === undefined || (this.#bits & CALLING) !== 0) return;
-    this.#bits |= CALLING; // For good: nothing comes any more.
-    void this.#callLast(ending.code, ending.reason, ending.error);
+    this.#bits |= CALLING | LAST; // For good: nothing comes any more.
+    void this.#callLast(rare, ending);
   }
 
-  async #callLast(code: number, reason: string, error: MillraceError | undefined): Promise<void> {
+  async #callLast(rare: RareState, { code, reason, error }: Ending): Promise<void> {
     if (error !== undefined) {
       const pending = this.#scope.runInAsyncScope(callError, undefined, this, error);
       if (pending !== undefined) await settled(this, pending, "error");
@@ -432,20 +479,28 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     const pending = this.#scope.runInAsyncScope(callClose, undefined, this, code, reason);
     if (pending !== undefined) await settled(this, pending, "close");
     const { service } = this.rules;
+    rare.topics = undefined;
     service.leaving.delete(this as NativeSocket);
     this.#scope.emitDestroy();
     if (service.leaving.size === 0) service.onIdle?.();
   }
 
-  async #pull(): Promise<IteratorResult<string | Uint8Array, undefined>> {
+  #pull(owner: object): Promise<Result> | Result {
     const rare = this.#ownRare();
-    for (let arrival = rare.take(); arrival !== undefined; arrival = rare.take()) {
-      this.#roomAgain(rare);
-      if (arrival.kind === MESSAGE) return { done: false, value: arrival.data };
-      this.#scope.runInAsyncScope(callHandler, undefined, this, arrival.kind, arrival.data);
+    const isClosed = (this.#bits & STATE) === CLOSED;
+    if (isClosed && rare.ending === undefined) return DONE; // It was never open.
+    const pulled = new Promise<Result>((resolve) => rare.pulls.push({ owner, resolve }));
+    if ((this.#bits & LAST) === 0) this.#workOff();
+    else this.#workOffLate(rare);
+    return pulled;
+  }
+
+  // No other handler is called any more.
+  #workOffLate(rare: RareState): void {
+    for (let pull = rare.pulls.shift(); pull !== undefined; pull = rare.pulls.shift()) {
+      const arrival = rare.takeMessage();
+      pull.resolve(arrival === undefined ? DONE : { done: false, value: arrival.data });
     }
-    if ((this.#bits & STATE) === CLOSED) return DONE;
-    return new Promise((resolve) => rare.pulls.push(resolve));
   }
 
   #leaveIterator(): void {
@@ -507,7 +562,18 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   }
 
   #setState(state: number): void {
+    const { service } = this.rules;
+    const was = this.#bits & STATE;
+    if (state === OPEN) service.openCount += 1;
+    else if (was === OPEN) service.openCount -= 1;
     this.#bits = (this.#bits & ~STATE) | state;
+  }
+
+  // It is read on, for the sake of the peer's close frame.
+  #turnDeaf(): void {
+    this.#bits |= DEAF;
+    this.#rare?.clear();
+    this.#setHeld(this.#bits & ~HELD);
   }
 
   // What belongs to a socket that can still be written to.
@@ -518,7 +584,6 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     if (rare === undefined) return;
     for (const { reject } of rare.drains.splice(0)) reject(this.#isOver());
     for (const topic of rare.topics ?? []) this.#leaveTopic(topic);
-    rare.topics = undefined;
   }
 
   #leaveTopic(topic: string): void {
@@ -548,8 +613,6 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     return (this.#rare ??= new RareState());
   }
 }
-
-const DONE = { done: true, value: undefined } as const;
 
 /** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
 export function checkClose(code: unknown, reason: unknown): void {

@@ -3,6 +3,8 @@ import type { Socket } from "./api.ts";
 import type { SocketService } from "./service.ts";
 import { NativeSocket } from "./socket.ts";
 
+const OPEN = 1;
+
 /** A live view; iterating while sockets come and go is as with a Set. */
 export function viewOf(service: SocketService): ReadonlySet<Socket> {
   return new SocketView(service) as unknown as ReadonlySet<Socket>;
@@ -16,7 +18,7 @@ class SocketView {
   }
 
   get size(): number {
-    return this.#service.open.size;
+    return this.#service.openCount;
   }
 
   get [Symbol.toStringTag](): string {
@@ -24,19 +26,21 @@ class SocketView {
   }
 
   has(value: unknown): boolean {
-    return value instanceof NativeSocket && this.#service.open.get(value.handle) === value;
+    if (!(value instanceof NativeSocket) || value.readyState !== OPEN) return false;
+    return this.#service.open.get(value.handle) === value;
   }
 
   keys(): IterableIterator<Socket> {
-    return this.#service.open.values();
+    return this.values();
   }
 
-  values(): IterableIterator<Socket> {
-    return this.#service.open.values();
+  // The table has those, too, that are not open yet or are closing.
+  *values(): IterableIterator<Socket> {
+    for (const socket of this.#service.open.values()) if (socket.readyState === OPEN) yield socket;
   }
 
   *entries(): IterableIterator<[Socket, Socket]> {
-    for (const socket of this.#service.open.values()) yield [socket, socket];
+    for (const socket of this.values()) yield [socket, socket];
   }
 
   forEach(
@@ -44,10 +48,10 @@ class SocketView {
     self?: unknown,
   ): void {
     const set = this as unknown as ReadonlySet<Socket>;
-    for (const socket of this.#service.open.values()) callback.call(self, socket, socket, set);
+    for (const socket of this.values()) callback.call(self, socket, socket, set);
   }
 
   [Symbol.iterator](): IterableIterator<Socket> {
-    return this.#service.open.values();
+    return this.values();
   }
 }

@@ -7,6 +7,7 @@ import { demandOf, dial, HANDSHAKE_KEYS, type HandshakeOptions, patienceOf } fro
 import { sharedEngine } from "./engine.ts";
 import { rulesOf } from "./handler.ts";
 import { NativeSocket } from "./socket.ts";
+import { explained } from "./tls.ts";
 import { targetOf } from "./url.ts";
 
 const CONNECTING = 0;
@@ -15,6 +16,7 @@ const CLOSING = 2;
 const CLOSED = 3;
 const NO_CODE = 1005;
 const LOST = 1006;
+const INTERNAL_ERROR = 1011;
 const REASON_BYTES_MAX = 123;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const QUEUE = 64;
@@ -80,6 +82,10 @@ export type WebSocketData = string | ArrayBuffer | ArrayBufferView | Blob;
  * events have an `error` and a `message`. What waits for a slow peer has no bound but 1 GiB, and
  * the peer does not feel slow listeners: `connect()` has back-pressure both ways.
  *
+ * As in browsers, `readyState` is OPEN in the events of messages that came before the peer's close
+ * frame, even when that is here already; but it is answered at once, so that what is sent then is
+ * lost, and counted by `bufferedAmount`.
+ *
  * @example
  * ```ts
  * import { WebSocket } from "millrace";
@@ -105,18 +111,20 @@ export class WebSocket extends EventTarget {
   readonly #unsent: WebSocketData[] = [];
   #unsentBytes = 0;
   #lostBytes = 0;
+  // What waited in the socket when that was last seen, while it is much.
+  #behindBytes = 0;
   #socket: NativeSocket | undefined = undefined;
   #state: 0 | 1 | 2 | 3 = CONNECTING;
   #binaryType: BinaryType = "blob";
   #failure: Error | undefined = undefined;
+  // From an event until all microtasks behind it have run.
+  #isFiring = false;
   #closeBehind: readonly [code: number, reason: string] | undefined = undefined;
 
-  /** @throws {DOMException} SyntaxError */
+  /** @throws {DOMException} SyntaxError; TypeError for null instead of options */
   constructor(url: string | URL, protocols: string | readonly string[] | WebSocketOptions = []) {
     super();
-    const isList = typeof protocols === "string" || Array.isArray(protocols);
-    const options = (isList ? { protocols } : protocols) as WebSocketOptions;
-    checkProtocols(options.protocols);
+    const options = optionsOf(protocols);
     const input = url instanceof URL ? url : String(url);
     this.#url = urlOf(input, options);
     this.#origin = this.#url.includes("+unix:") ? "" : new URL(this.#url).origin;
@@ -128,7 +136,7 @@ export class WebSocket extends EventTarget {
   }
 
   get readyState(): 0 | 1 | 2 | 3 {
-    if (this.#state !== OPEN) return this.#state;
+    if (this.#state !== OPEN || this.#isFiring) return this.#state;
     return this.#socket?.readyState === OPEN ? OPEN : CLOSING;
   }
 
@@ -142,7 +150,7 @@ export class WebSocket extends EventTarget {
 
   /** Bytes given to `send()` that have not left; those that never will stay counted. */
   get bufferedAmount(): number {
-    return (this.#socket?.bufferedAmount ?? 0) + this.#unsentBytes + this.#lostBytes;
+    return this.#socketBytes() + this.#unsentBytes + this.#lostBytes;
   }
 
   get binaryType(): BinaryType {
@@ -198,8 +206,11 @@ export class WebSocket extends EventTarget {
   /**
    * Sends a message: strings as text, the rest as binary.
    * @throws {DOMException} InvalidStateError while connecting
+   * @throws {TypeError} for shared memory, which may change meanwhile
    */
   send(data: WebSocketData): void {
+    // biome-ignore lint/complexity/noArguments: a rest parameter is an array for each message.
+    if (data === undefined && arguments.length === 0) throw new TypeError("send() takes a message");
     const message = messageOf(data);
     if (this.#state === CONNECTING)
       throw new DOMException("the WebSocket is still connecting", "InvalidStateError");
@@ -208,7 +219,9 @@ export class WebSocket extends EventTarget {
       this.#lostBytes += size;
     } else if (message instanceof Blob || this.#unsent.length > 0) {
       this.#unsentBytes += size;
-      if (this.#unsent.push(message) === 1) void this.#sendUnsent();
+      // As it is now: whoever sends may use the memory again.
+      const own = message instanceof Uint8Array ? message.slice() : message;
+      if (this.#unsent.push(own) === 1) void this.#sendUnsent();
     } else {
       this.#pass(message, size);
     }
@@ -286,6 +299,7 @@ export class WebSocket extends EventTarget {
   #handlerOfSocket(): WebSocketHandler {
     return {
       open: () => {
+        if (this.#state !== CONNECTING) return undefined;
         this.#state = OPEN;
         return this.#fire(new Event("open"));
       },
@@ -295,8 +309,12 @@ export class WebSocket extends EventTarget {
         const event = { data: this.#dataOf(data), origin: this.#origin };
         return this.#fire(new MessageEvent("message", event));
       },
-      error: (_ws, error) => {
-        this.#failure = error;
+      error: (ws, error) => {
+        this.#failure ??= explained(ws, error);
+      },
+      // Behind only while there was too much: then what is lost with the connection stays counted.
+      drain: () => {
+        this.#behindBytes = 0;
       },
       close: (_ws, code, reason) => this.#end(code, reason),
     };
@@ -310,32 +328,49 @@ export class WebSocket extends EventTarget {
     return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
   }
 
+  // Once: whatever else comes of an attempt or a socket, nobody hears of it.
   #end(code: number, reason: string): void {
+    if (this.#state === CLOSED) return;
     this.#state = CLOSED;
+    this.#lose();
+    const failure = this.#failure;
+    if (failure === undefined) {
+      this.dispatchEvent(new CloseEvent("close", { code, reason, wasClean: code !== LOST }));
+      return;
+    }
+    const { message } = failure;
+    const event = new Event("error");
+    this.dispatchEvent(
+      Object.defineProperties(event, { error: { value: failure }, message: { value: message } }),
+    );
+    // What failed has no other code, whichever was sent or came.
+    this.dispatchEvent(new CloseEvent("close", { code: LOST, reason: "", wasClean: false }));
+  }
+
+  // What waits behind a Blob never leaves.
+  #lose(): void {
     this.#lostBytes += this.#unsentBytes;
     this.#unsentBytes = 0;
     this.#unsent.length = 0;
-    const failure = this.#failure;
-    if (failure !== undefined) {
-      const { message } = failure;
-      const event = new Event("error");
-      this.dispatchEvent(
-        Object.defineProperties(event, { error: { value: failure }, message: { value: message } }),
-      );
-    }
-    const wasClean = failure === undefined && code !== LOST;
-    this.dispatchEvent(new CloseEvent("close", { code, reason, wasClean }));
   }
 
-  #fire(event: Event): Promise<void> {
+  async #fire(event: Event): Promise<void> {
+    this.#isFiring = true;
     this.dispatchEvent(event);
-    return checkpoint();
+    await checkpoint();
+    this.#isFiring = false;
   }
 
   async #sendUnsent(): Promise<void> {
     for (let next = this.#unsent[0]; next !== undefined; next = this.#unsent[0]) {
       const size = sizeOf(next);
-      const message = next instanceof Blob ? new Uint8Array(await next.arrayBuffer()) : next;
+      let message = next;
+      try {
+        if (next instanceof Blob) message = new Uint8Array(await next.arrayBuffer());
+      } catch (error) {
+        this.#failBecause(error as Error);
+        return;
+      }
       // It may have ended meanwhile.
       if (this.#state === CLOSED) return;
       this.#unsent.shift();
@@ -345,9 +380,30 @@ export class WebSocket extends EventTarget {
     if (this.#closeBehind !== undefined) this.#socket?.shut(...this.#closeBehind);
   }
 
+  // A Blob that cannot be read: what was sent before it still arrives.
+  #failBecause(error: Error): void {
+    if (this.#state === CLOSED) return;
+    this.#state = CLOSING;
+    this.#failure = error;
+    this.#lose();
+    this.#socket?.shut(INTERNAL_ERROR, "");
+  }
+
   #pass(message: string | ArrayBufferView, size: number): void {
     const sent = this.#socket?.send(message as string | Uint8Array) ?? 0;
+    if (sent > 0) return;
     if (sent === 0) this.#lostBytes += size;
+    else this.#behindBytes = this.#socket?.bufferedAmount ?? 0;
+  }
+
+  // Those of a socket that is over are nowhere counted natively.
+  #socketBytes(): number {
+    const socket = this.#socket;
+    if (socket === undefined) return 0;
+    if (socket.readyState === CLOSED) return this.#behindBytes;
+    const bytes = socket.bufferedAmount;
+    if (this.#behindBytes > 0) this.#behindBytes = bytes;
+    return bytes;
   }
 
   #setHandler(type: string, handler: Handler<Event>): void {
@@ -389,26 +445,44 @@ function checkpoint(): Promise<void> {
   return turn;
 }
 
-function urlOf(url: unknown, options: WebSocketOptions): string {
+// Web IDL's union of a string, a sequence of them, and here of an object.
+function optionsOf(given: unknown): WebSocketOptions {
+  if (given === null) throw new TypeError("null is neither sub-protocols nor options");
+  const isObject = typeof given === "object" || typeof given === "function";
+  const isList = isObject && Symbol.iterator in given;
+  const options = (isObject && !isList ? given : { protocols: given }) as WebSocketOptions;
+  const { protocols } = options;
+  return protocols === undefined ? options : { ...options, protocols: protocolsOf(protocols) };
+}
+
+function protocolsOf(given: string | readonly string[]): readonly string[] {
+  const isList = typeof given === "object" && given !== null && Symbol.iterator in given;
+  const list = isList ? Array.from(given, String) : [String(given)];
+  const wrong = list.find((each) => !TOKEN.test(each));
+  if (wrong !== undefined)
+    throw new DOMException(`${show(wrong)} is no sub-protocol`, "SyntaxError");
+  if (new Set(list).size !== list.length)
+    throw new DOMException("a sub-protocol is there twice", "SyntaxError");
+  return list;
+}
+
+// The standard's: with the user and the password, which nothing else shows.
+function urlOf(input: string | URL, options: WebSocketOptions): string {
   try {
-    return targetOf(url, options.unix).href;
+    const { authorization, href, isSecure } = targetOf(input, options.unix);
+    if (authorization === "" || href.includes("+unix:")) return href;
+    const url = new URL(input);
+    url.protocol = isSecure ? "wss:" : "ws:";
+    return url.href;
   } catch (error) {
     throw new DOMException((error as Error).message, "SyntaxError");
   }
 }
 
-function checkProtocols(protocols: unknown): void {
-  if (protocols === undefined) return;
-  const list = typeof protocols === "string" ? [protocols] : [...(protocols as string[])];
-  const wrong = list.find((each) => typeof each !== "string" || !TOKEN.test(each));
-  if (wrong !== undefined || list.includes(undefined as unknown as string))
-    throw new DOMException(`${show(wrong)} is no sub-protocol`, "SyntaxError");
-  if (new Set(list).size !== list.length)
-    throw new DOMException("a sub-protocol is there twice", "SyntaxError");
-}
-
 function messageOf(data: unknown): string | Uint8Array | Blob {
   if (data instanceof Blob) return data;
+  const memory = ArrayBuffer.isView(data) ? data.buffer : data;
+  if (memory instanceof SharedArrayBuffer) throw new TypeError("shared memory cannot be sent");
   if (data instanceof ArrayBuffer) return new Uint8Array(data);
   if (ArrayBuffer.isView(data))
     return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);

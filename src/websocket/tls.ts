@@ -23,6 +23,8 @@ export interface Tunnel {
   readonly fd: number;
   readonly address: string;
   readonly port: number;
+  /** What went wrong with TLS since it was secure. */
+  readonly failure: Error | undefined;
   /** Closes the descriptor, not the connection. */
   discard(): void;
   /** Ends everything at once. */
@@ -77,7 +79,15 @@ export function openTunnel(
     });
   });
   ready.catch(() => undefined);
-  return { ready, destroy: () => void secure.destroy() };
+  const destroy = (): void => {
+    secure.destroy();
+    // It may be ready without anybody who has taken it.
+    void ready.then(
+      (tunnel) => tunnel.destroy(),
+      () => undefined,
+    );
+  };
+  return { ready, destroy };
 }
 
 function join(native: Binding, secure: TLSSocket): Tunnel {
@@ -85,20 +95,31 @@ function join(native: Binding, secure: TLSSocket): Tunnel {
   const [own, theirs] = native.socketPair();
   const plain = new Socket({ fd: own, readable: true, writable: true, allowHalfOpen: true });
   plain.unref();
+  let failure: Error | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  // The loop has let go of its end; of the peer's nobody knows when, or whether, it comes.
+  const linger = (): void => {
+    if (timer !== undefined || secure.destroyed) return;
+    secure.end();
+    timer = setTimeout(() => {
+      secure.destroy();
+      plain.destroy();
+    }, LINGER_MS).unref();
+  };
   // pipe() carries back-pressure, and the end of each direction.
   secure.pipe(plain);
   plain.pipe(secure);
-  secure.on("error", () => plain.destroy());
+  secure.on("error", (error) => {
+    failure = error;
+    plain.destroy();
+  });
   secure.on("close", () => {
+    clearTimeout(timer);
     // After a proper end plain still may have bytes for the loop.
     if (!plain.writableEnded) plain.destroy();
   });
   plain.on("error", () => secure.destroy());
-  plain.on("close", () => {
-    if (secure.destroyed) return;
-    secure.end();
-    setTimeout(() => secure.destroy(), LINGER_MS).unref();
-  });
+  plain.once("end", linger).once("close", linger);
   let isDiscarded = false;
   const discard = (): void => {
     if (isDiscarded) return;
@@ -109,6 +130,9 @@ function join(native: Binding, secure: TLSSocket): Tunnel {
     fd: theirs,
     address: remoteAddress,
     port: remotePort,
+    get failure() {
+      return failure;
+    },
     discard,
     destroy: () => {
       discard();
@@ -116,4 +140,23 @@ function join(native: Binding, secure: TLSSocket): Tunnel {
       secure.destroy();
     },
   };
+}
+
+const tunnels = new WeakMap<object, Tunnel>();
+
+/** From now on explained() knows what the socket goes through. */
+export function joined(socket: object, tunnel: Tunnel): void {
+  tunnels.set(socket, tunnel);
+}
+
+/** Gives the error of a lost socket what TLS said as its cause. */
+export function explained(socket: object, error: Error): Error {
+  const value = tunnels.get(socket)?.failure;
+  if (value !== undefined && isLoss(error) && error.cause === undefined)
+    Object.defineProperty(error, "cause", { value, configurable: true, writable: true });
+  return error;
+}
+
+function isLoss(error: Error): boolean {
+  return (error as { readonly code?: unknown }).code === "ERR_MILLRACE_WS_LOST";
 }

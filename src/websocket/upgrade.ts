@@ -17,6 +17,7 @@ const SLICE_LENGTH_MIN = 13;
 
 /** A handshake that is going to be accepted. */
 interface Acceptance {
+  readonly req: NativeReq;
   readonly handler: SocketHandler;
   readonly data: unknown;
   readonly protocol: string;
@@ -40,11 +41,17 @@ export function upgradeResponse(service: Service, req: NativeReq, options: unkno
   return response;
 }
 
-/** Accepts if it is a Response of upgradeResponse(). */
+/**
+ * Accepts if it is a Response of upgradeResponse().
+ * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION when it is another request's
+ */
 export function acceptMarked(req: NativeReq, res: NativeRes, response: Response): boolean {
   const acceptance = marked.get(response);
   if (acceptance === undefined) return false;
-  marked.delete(response);
+  if (acceptance.req !== req) {
+    const what = "was given the Response that ctx.upgrade() made for another request";
+    throw invalidOption(req.where, what, response);
+  }
   accept(acceptance, req, res);
   return true;
 }
@@ -99,7 +106,7 @@ function acceptanceOf(
   const protocol = protocolOf(handler, req, name, given.protocol);
   let lines = linesOf(name, given.headers);
   if (protocol !== "") lines += `Sec-WebSocket-Protocol: ${protocol}\r\n`;
-  return { handler, data: given.data, protocol, lines };
+  return { req, handler, data: given.data, protocol, lines };
 }
 
 function accept(acceptance: Acceptance, req: NativeReq, res: NativeRes): Socket {
@@ -109,10 +116,7 @@ function accept(acceptance: Acceptance, req: NativeReq, res: NativeRes): Socket 
   const peer = copyOf(address);
   const { handle, generation } = res;
   const socket = new NativeSocket(handler.rules, handle, generation, data, protocol, peer, port);
-  if (handler.keepsRequest) {
-    req.compact();
-    socket.keep(req.ctx.request);
-  }
+  if (handler.keepsRequest) socket.keep(req.ctx.request);
   if (res.upgrade(lines, handler.rules.settings)) socket.register();
   else socket.aborted();
   return socket;

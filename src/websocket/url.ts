@@ -89,7 +89,8 @@ function unixOf(url: URL, input: unknown): Omit<Target, "isSecure" | "authorizat
     port: 0,
     unix: unixPath("the path of a ws+unix: URL", decoded(file, input)),
     host: "localhost",
-    path: (path === "" ? "/" : path) + url.search,
+    // The path of a URL without a host may hold spaces: they would end the request's target.
+    path: (path === "" ? "/" : path.replace(/[^!-~]/gu, encodeURIComponent)) + url.search,
   };
 }
 

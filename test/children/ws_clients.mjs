@@ -43,6 +43,20 @@ const programs = {
     });
   },
 
+  // Nothing but a clientele, and its end: what follows close() has to run.
+  async ended() {
+    for (const each of [0, 2]) {
+      const many = clientele({ loops: each });
+      await many.client(url).connect();
+      await many.close();
+      await many.start();
+      await many.close();
+      const free = clientele({ loops: each }).unref();
+      await free.client(url).connect();
+      await free.close();
+    }
+  },
+
   // Stays as long as its socket does.
   async open() {
     await connect(url);

@@ -88,6 +88,33 @@ describe("a relay", () => {
     expect(relay.counts).toEqual({ sent: 1, received: 0, dropped: 0, failed: 4 });
   });
 
+  it("survives promises whose then() throws, and messages that are none", async () => {
+    const hostile = {
+      // biome-ignore lint/suspicious/noThenProperty: that is what is tested.
+      then() {
+        throw new Error("then");
+      },
+    };
+    let deliver: (message: never) => void = () => undefined;
+    const relay = open({
+      subscribe: (take) => {
+        deliver = take;
+      },
+      publish: () => hostile as unknown as Promise<void>,
+    });
+    for (let i = 0; i < 1100; i += 1) {
+      relay.publish("t", "x");
+      await null;
+      await null;
+    }
+    deliver(null as never);
+    await until("all have failed", () => relay.counts.failed === 1100);
+    expect(relay.counts).toEqual({ sent: 0, received: 0, dropped: 0, failed: 1100 });
+    await relay.close();
+    await until("both have warned", () => warnings.length === 2);
+    expect(texts()).toMatch(/does not reach.*then.*could not be delivered/s);
+  });
+
   it("reports a subscription that fails, at once or later", async () => {
     open({
       subscribe: () => {

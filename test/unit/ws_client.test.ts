@@ -1,8 +1,14 @@
 // What a client makes of URLs and options, before anything is opened.
 import { describe, expect, it } from "vitest";
-import { clientele, connect, MillraceError } from "../../src/index.ts";
+import { clientele, connect, MillraceError, WebSocket } from "../../src/index.ts";
+import { setBinding } from "../../src/native/binding.ts";
+import { EVENT } from "../../src/native/tables.ts";
 import { demandOf, patienceOf } from "../../src/websocket/dial.ts";
+import { Engine } from "../../src/websocket/engine.ts";
+import { rulesOf, settingsOf } from "../../src/websocket/handler.ts";
+import { NativeSocket } from "../../src/websocket/socket.ts";
 import { targetOf } from "../../src/websocket/url.ts";
+import { FakeBinding } from "./fake.ts";
 
 function code(run: () => unknown): string | undefined {
   try {
@@ -34,6 +40,8 @@ describe("targetOf()", () => {
     ["ws+unix:/tmp/a.sock:/x:y?z=1", "/tmp/a.sock", "/x:y?z=1"],
     ["ws+unix:///tmp/a%20b.sock:/", "/tmp/a b.sock", "/"],
     ["wss+unix:/tmp/a.sock", "/tmp/a.sock", "/"],
+    // Without a slash in front the URL's path is opaque, and keeps its spaces.
+    ["ws+unix:./tmp/a.sock:/x HTTP/1.0 y", `${process.cwd()}/tmp/a.sock`, "/x%20HTTP/1.0%20y"],
   ])("understands %s", (url, unix, path) => {
     const isSecure = url.startsWith("wss");
     expect(targetOf(url, undefined)).toMatchObject({ unix, path, host: "localhost", isSecure });
@@ -157,5 +165,102 @@ describe("options", () => {
       "ERR_MILLRACE_INVALID_OPTION",
     );
     expect(many.clients.size).toBe(0);
+  });
+});
+
+describe("attempts", () => {
+  const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  const url = "ws://127.0.0.1:1/";
+
+  function faked(): FakeBinding {
+    const fake = new FakeBinding();
+    setBinding(fake);
+    return fake;
+  }
+
+  function opened(ticket: number): { kind: number; handle: number; head: [number, number] } {
+    return { kind: EVENT.Opened, handle: ticket, head: [ticket, 0] };
+  }
+
+  function ended(handle: number): { kind: number; handle: number; head: [number, number] } {
+    return { kind: EVENT.Ended, handle, head: [1, 0] };
+  }
+
+  it("tells nobody of a connection that is there in the batch that gives it up", async () => {
+    const fake = faked();
+    const controller = new AbortController();
+    const heard: string[] = [];
+    const message = (): void => controller.abort();
+    const first = connect(url, { handler: { message } });
+    await settled();
+    fake.news([opened(1)]);
+    await first;
+    const close = (): void => void heard.push("close");
+    const second = connect(url, { signal: controller.signal, handler: { close } });
+    await settled();
+    fake.news([{ kind: EVENT.Message, handle: 1, body: "x" }, opened(2)]);
+    await expect(second).rejects.toMatchObject({ name: "AbortError" });
+    expect(fake.cuts).toEqual([2]);
+    fake.news([ended(2), ended(1)]);
+    await settled();
+    expect(heard).toEqual([]);
+  });
+
+  it("W3C: closed while connecting, it does not open any more", async () => {
+    const fake = faked();
+    const log: string[] = [];
+    const first = new WebSocket(url);
+    await settled();
+    fake.news([opened(1)]);
+    await settled();
+    const second = new WebSocket(url);
+    for (const type of ["open", "error", "close"] as const)
+      second.addEventListener(type, () => log.push(`${type} ${second.readyState}`));
+    await settled();
+    first.onmessage = () => second.close();
+    fake.news([{ kind: EVENT.Message, handle: 1, body: "x" }, opened(2)]);
+    await settled();
+    expect(log).toEqual(["error 3", "close 3"]);
+    expect(fake.cuts).toEqual([2]);
+    fake.news([ended(1)]);
+    await settled();
+  });
+
+  it("abandon() cuts what has come about, and a closed engine says that it is closed", async () => {
+    const fake = faked();
+    const engine = new Engine(settingsOf("x", {}), 0, undefined);
+    const rules = rulesOf({}, "x", engine.settings, 0, 64, false);
+    rules.service = engine.service;
+    const to = { address: "127.0.0.1", port: 1, fd: -1 };
+    const dial = () =>
+      engine.dial(to, 1000, "key", "request", (handle, generation) => {
+        return new NativeSocket(rules, handle, generation, undefined, "", "", 0);
+      });
+    const attempt = dial();
+    fake.news([opened(1)]);
+    await attempt.socket;
+    attempt.abandon();
+    expect(fake.cuts).toEqual([1]);
+    fake.news([ended(1)]);
+    await engine.close(0);
+    fake.accepts = false;
+    await expect(dial().socket).rejects.toMatchObject({ code: "ERR_MILLRACE_CLOSED" });
+  });
+
+  it("a client connects later when the loops could not be started at first", async () => {
+    const fake = faked();
+    const many = clientele({ error: () => undefined });
+    const client = many.client(url);
+    fake.failure = Object.assign(new Error("too many"), { code: "EMFILE" });
+    expect(await client.connect()).toBe(false);
+    fake.failure = undefined;
+    const later = client.connect();
+    await settled();
+    fake.news([opened(1)]);
+    expect(await later).toBe(true);
+    const over = client.close(false);
+    fake.news([ended(1)]);
+    await over;
+    await many.close();
   });
 });
