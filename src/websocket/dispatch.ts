@@ -105,7 +105,7 @@ function dispatchNews(
       if (socket.rules.pong !== undefined) socket.arrived(PONG, payloadOf(words, batch, base));
       return;
     case EVENT.Ending:
-      socket.isEnding(Buffer.from(payloadOf(words, batch, base)).toString());
+      socket.isEnding(statusOf(words, base), Buffer.from(payloadOf(words, batch, base)).toString());
       return;
     case EVENT.Ended:
       socket.ended(statusOf(words, base), (words[base + W.headB] as number) >>> 0);

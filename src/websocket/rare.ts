@@ -50,6 +50,8 @@ export class RareState {
   /** What JavaScript gave the socket up for. */
   failure: MillraceError | undefined = undefined;
   ending: Ending | undefined = undefined;
+  /** The close code that is owed to the peer, behind the answers to what it sent before. */
+  farewell: number | undefined = undefined;
   opened: (Waiter & { readonly promise: Promise<void> }) | undefined = undefined;
   request: Request | undefined = undefined;
 

@@ -331,10 +331,30 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     this.#queue(kind, data);
   }
 
-  /** The peer's close frame. */
-  isEnding(reason: string): void {
-    if ((this.#bits & CLOSING) === 0) this.#setState(CLOSING);
-    if (reason !== "") this.#ownRare().reason = reason;
+  /**
+   * The peer's close frame, or its mistake. Our close frame waits for the answers to what came
+   * before; natively no longer than closeTimeout.
+   */
+  isEnding(code: number, reason: string): void {
+    const rare = this.#ownRare();
+    rare.reason = reason;
+    rare.farewell = code;
+    this.#sayFarewell(rare);
+  }
+
+  #sayFarewell(rare: RareState): void {
+    const bits = this.#bits;
+    if (rare.farewell === undefined || (bits & (CALLING | ASIDE)) !== 0) return;
+    // Who iterates is done with the last message when it asks for another; within a handler, that
+    // one's promise is pending all along.
+    const isDone = (bits & PULLED) !== 0 ? rare.pulls.length > 0 : (bits & BUSY) === 0;
+    const isKept = this.rules.keepsMessages && (bits & PULLED) === 0; // for whom, nobody knows
+    if (!isKept && (!isDone || rare.waiting > 0)) return;
+    const { farewell, reason } = rare;
+    rare.farewell = undefined;
+    if ((bits & CLOSING) !== 0) return;
+    this.#setState(CLOSING);
+    this.rules.service.native.closeSocket(this.handle, this.generation, farewell, reason);
   }
 
   /** Natively it is over; `error` is an index in ERRORS. The last handlers may yet have to wait. */
@@ -348,6 +368,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     const rare = this.#ownRare();
     this.#setState(CLOSED);
     this.#bits &= ~HELD;
+    rare.farewell = undefined;
     const failure = rare.failure ?? this.#failureOf(error);
     const isBacklog = failure?.code === "ERR_MILLRACE_WS_BACKLOG";
     const own = code === 0 ? LOST : code;
@@ -421,6 +442,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     while (this.#step(rare));
     this.#bits &= ~CALLING;
     this.#roomAgain(rare);
+    this.#sayFarewell(rare);
     if (rare.ending === undefined) return;
     // At once: a handler that iterates is what the end waits for.
     if (rare.waiting === 0) rare.endPulls();
