@@ -8,12 +8,13 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { outputOf } from "./support/child.ts";
 import { runScenario, SCENARIOS } from "./support/scenarios.ts";
 
-const ROUNDS = 10;
+const ROUNDS = 5; // workers.test.ts has more of them, on the Node that runs it
 const wanted = process.env["MILLRACE_COMPAT"] ?? "";
 const versions = /^\d\d(,\d\d)*$/.test(wanted) ? wanted.split(",") : ["22", "24", "26"];
 const cache = fileURLToPath(new URL("../node_modules/.cache/millrace-nodes", import.meta.url));
 const isPossible = process.platform === "linux" && process.arch === "x64";
 const survivor = fileURLToPath(new URL("children/survivor.mjs", import.meta.url));
+const sockets = fileURLToPath(new URL("children/ws_versions.mjs", import.meta.url));
 
 /** The node binary of a version, fetched once. */
 function nodeOf(version: string): string {
@@ -44,6 +45,15 @@ describe.runIf(wanted !== "" && isPossible).each(versions)("Node %s", (version) 
         await runScenario(binary, scenario, loops, ROUNDS);
       });
     }
+
+    it("speaks WebSocket, compressed, with our clients and the built-in one", async () => {
+      const each = [true, [1, 2, 3], 4321, "why", true];
+      expect(JSON.parse(await outputOf(binary, sockets, `${loops}`))).toEqual({
+        connect: [true, "permessage-deflate"],
+        own: each,
+        builtIn: each,
+      });
+    });
 
     it("goes on when ticks, timers and promises fail and the process survives it", async () => {
       expect(JSON.parse(await outputOf(binary, survivor, `${loops}`))).toEqual({
