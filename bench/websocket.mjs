@@ -92,7 +92,8 @@ async function startAll(contenders, scenarioKeys, words) {
   for (const contender of contenders.filter(({ name }) => options.names.includes(name))) {
     try {
       const one = await start(contender, words);
-      result.versions[one.name] = one.version === "" ? result.millrace.commit : one.version;
+      result.versions[one.name] =
+        one.version === "" ? result.millrace.commit : (one.version ?? null);
       running.push(one);
     } catch (error) {
       leaveOut(contender, scenarioKeys, error);

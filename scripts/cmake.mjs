@@ -40,7 +40,7 @@ export function flavourOf(name) {
   return flavours[name];
 }
 
-/** Builds the tests or the addon with a sanitizer, in one folder, so that the core is built once. */
+/** Builds tests or addon with a sanitizer, in one folder, so that the core is built once. */
 export function cmakeSanitized(flavour, target) {
   ensureHeaders();
   cmake(flavour, ["-DMILLRACE_ADDON=ON"], target);
