@@ -346,11 +346,10 @@ void Http1Session::refuse(ErrorCode code, Sink& sink, CloseCause cause) {
   Response response;
   response.status = error_code_status(code);
   // RFC 9110 15.5.22, RFC 6455 4.2.2: which protocol and version it would have to be.
-  response.header_lines =
-      response.status == 426
-          ? "Content-Type: text/plain;charset=utf-8\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-          : "Content-Type: text/plain;charset=utf-8\r\n";
+  response.header_lines = response.status == 426
+                              ? "Content-Type: text/plain;charset=utf-8\r\nUpgrade: websocket\r\n"
+                                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                              : "Content-Type: text/plain;charset=utf-8\r\n";
   response.body = Bytes(text, std::min(static_cast<size_t>(length), sizeof(text) - 1));
   Answer answer;
   answer.cause = cause;

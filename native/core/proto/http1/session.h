@@ -31,9 +31,9 @@ class Http1Session final : public Session {
     Sized,  // a body of known length
     Chunked,
     Trailers,
-    Complete,  // the body is there, the lane had no room
+    Complete,   // the body is there, the lane had no room
     Upgrading,  // JavaScript says whether the connection becomes something else: nothing is parsed
-    Dead,      // after a refusal or the last request: whatever comes is dropped, never parsed
+    Dead,       // after a refusal or the last request: whatever comes is dropped, never parsed
   };
 
   // What a deadline is for: who owes what.
