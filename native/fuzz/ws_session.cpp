@@ -222,7 +222,9 @@ class Story final {
         break;
       case 11: rig_.sink.settle_slowly(1 + size_t{input_.below(255)} * 300); break;
       case 12: rig_.sink.lane_is_full = !rig_.sink.lane_is_full; break;
-      case 13: rig_.sink.advance(static_cast<Milliseconds>(input_.below(255)) * 500); break;
+      case 13:
+        rig_.sink.advance(static_cast<millrace::Milliseconds>(input_.below(255)) * 500);
+        break;
       case 14: return end_somehow();
       default: rig_.sink.settle_now(); break;
     }
