@@ -8,6 +8,7 @@ import { cpus, release, totalmem } from "node:os";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
+import { jsonText } from "./results.mjs";
 
 const run = promisify(execFile);
 const { values } = parseArgs({
@@ -213,4 +214,4 @@ printLane(result.lane);
 result.floors = await measureFloors();
 console.log("\nFigures of the servers are per request; load and servers share the cores.");
 printFloors(result.floors);
-if (values.json) writeFileSync(values.json, `${JSON.stringify(result, null, 1)}\n`);
+if (values.json) writeFileSync(values.json, `${jsonText(result)}\n`);

@@ -10,6 +10,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { commitOf, install } from "./contenders.mjs";
+import { jsonText } from "./results.mjs";
 import { ask, download, upload } from "./transfers.mjs";
 
 const { values } = parseArgs({
@@ -63,7 +64,7 @@ try {
   for (const { child } of servers) child.kill("SIGTERM");
   rmSync(folder, { recursive: true });
 }
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(result, null, 1)}\n`);
+if (values.json !== undefined) writeFileSync(values.json, `${jsonText(result)}\n`);
 
 async function measure(key, { run, target }) {
   // nginx serves files here and nothing else, node:http everything else.
