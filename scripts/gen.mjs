@@ -37,6 +37,9 @@ const limits = rowsOf("limits.def", "MR_LIMIT", 8).map(
 );
 const events = rowsOf("events.def", "MR_EVENT", 3).map(([name, number]) => [name, number]);
 const commands = rowsOf("commands.def", "MR_COMMAND", 3).map(([name, number]) => [name, number]);
+const causes = rowsOf("causes.def", "MR_CAUSE", 4).map(([name, number, level, text]) => {
+  return { name, number, level, text };
+});
 const metrics = rowsOf("metrics.def", "MR_METRIC", 4).map(([, name, kind, text]) => ({
   name,
   kind,
@@ -94,6 +97,11 @@ function tablesFile() {
     "",
     numbers("EVENT", "Kinds of event.", events),
     numbers("COMMAND", "Kinds of command.", commands),
+    table(
+      "CAUSES",
+      "Why connections end, by native number, with the level at which that is logged.",
+      causes.map((row) => record(row, ["number"])),
+    ),
     table(
       "METRICS",
       "The counters of a loop, in wire order.",

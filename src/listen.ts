@@ -9,7 +9,7 @@ import type { ListenSettings } from "./options.ts";
 /** @throws {MillraceError} ERR_MILLRACE_ADDR_NOT_AVAILABLE when a name has no address */
 export async function resolveListener(settings: ListenSettings): Promise<NativeListener> {
   const { hostname, ...rest } = settings;
-  return { ...rest, host: hostname === "" ? "" : await resolve(hostname), protocol: "http" };
+  return { ...rest, host: hostname === "" ? "" : await resolve(hostname), protocol: "http", proxy: 0 };
 }
 
 async function resolve(hostname: string): Promise<string> {

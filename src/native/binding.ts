@@ -57,7 +57,8 @@ export interface NativeListener {
   readonly fd: number; // -1 = none
   readonly backlog: number;
   readonly reusePort: boolean;
-  readonly protocol: string; // "http"
+  readonly protocol: string; // "http" or "scgi"
+  readonly proxy: number; // PROXY protocol: 0 off, 1 accepted, 2 required
 }
 
 export interface NativeOptions {
@@ -68,7 +69,15 @@ export interface NativeOptions {
   readonly methodNotAllowed: NativeRoute | null;
   readonly limits: readonly number[]; // in the order of LIMITS in tables.ts
   readonly sockets?: readonly NativeSocketSettings[]; // at most 1024
+  readonly observe?: NativeObservation;
   readonly topicSpace?: string; // "": the one that all servers of the process share
+}
+
+/** What loops tell besides what handlers need; nothing when left out. */
+export interface NativeObservation {
+  readonly connections: boolean; // Connected and Disconnected events of every connection
+  readonly access: boolean; // an Access event per answer
+  readonly causes: number; // bit by cause: Disconnected events of connections that end so
 }
 
 export interface NativeAddress {
@@ -264,8 +273,22 @@ export interface Binding {
   takeText(blob: number, isAscii: boolean): string;
   /** Two connected sockets of this process, as descriptors that the caller owns. */
   socketPair(): readonly [number, number];
-  /** Resets the connection of the exchange. */
-  cut(handle: number, generation: number): void;
+  /** Resets the connection of the exchange. `cause`: a number of CAUSES. */
+  cut(handle: number, generation: number, cause?: number): void;
+  /**
+   * `handle` is any event's of the connection; `index` and `generation` are words 14 and (upper
+   * half) 11 of its Request or Connected event. A Disconnected event follows when it is over, at
+   * once if it is.
+   */
+  watchConnection(handle: number, index: number, generation: number): void;
+  /** Ends the connection behind what is written, or with a reset. */
+  closeConnection(
+    handle: number,
+    index: number,
+    generation: number,
+    cause: number,
+    reset: boolean,
+  ): void;
   /**
    * During dispatch only: the large body of the event whose flags have BODY_IS_BLOB; `blob` is its
    * word 12.
@@ -281,6 +304,38 @@ export interface Binding {
    * code.
    */
   metrics(server: number, into: Float64Array): void;
+  /** The numbers of the server in Prometheus' text format 0.0.4. "" after release(). */
+  prometheus(server: number): string;
+  /**
+   * Opens a file for appending, or duplicates a descriptor (`path` ""). Lines go to it from a
+   * thread of its own; what waits is bounded by `bytesMax`. Returns its number; throws an Error with
+   * `code` (an errno name) and `syscall`.
+   */
+  openLog(path: string, fd: number, bytesMax: number): number;
+  /** False: no room, the text was dropped and counted. Order is kept. */
+  writeLog(log: number, text: string): boolean;
+  /** Returns when all that was written before is with the system, after `ms` at the latest. */
+  flushLog(log: number, ms: number): boolean;
+  /** Opens the path anew, behind what was written before; `done(errno)` on this thread. */
+  reopenLog(log: number, done: (errno: number) => void): void;
+  /** Writes all, then closes; `done(errno)` on this thread. The number is dead from here on. */
+  closeLog(log: number, done: (errno: number) => void): void;
+  /** Texts dropped, bytes that wait, the last errno. */
+  logState(log: number): { dropped: number; waiting: number; errno: number };
+  /** One datagram to a unix socket, as to NOTIFY_SOCKET; an errno name, or "" . */
+  sendDatagram(path: string, text: string): string;
+  /** Sends duplicates of the server's listening sockets over a connected unix socket. */
+  sendListeners(server: number, fd: number, text: string): string;
+  /**
+   * Connects to a unix socket, sends `greeting` and waits on a pool thread for descriptors and the
+   * text that comes with them. `done` on this thread; `fd` is the connection, which goes on.
+   */
+  receiveListeners(
+    path: string,
+    greeting: string,
+    timeoutMs: number,
+    done: (error: string, fds: number[], text: string, fd: number) => void,
+  ): void;
   /** Whether the server keeps the process alive. */
   ref(server: number, alive: boolean): void;
   /**

@@ -12,6 +12,8 @@ export const LIMITS = [
   { name: "requests_per_connection_max", group: "limits", option: "maxRequestsPerConnection", unit: "requests", value: 0, floor: 0, ceiling: 4294967295, text: "Requests on one connection; the last answer carries Connection: close. 0 means no bound." },
   { name: "pipeline_max", group: "limits", option: "maxPipelined", unit: "requests", value: 64, floor: 1, ceiling: 1024, text: "Unanswered requests of one connection. Beyond: reading that connection pauses." },
   { name: "in_flight_max", group: "limits", option: "maxInFlight", unit: "requests", value: 65536, floor: 1, ceiling: 1048576, text: "Requests of one server that JavaScript has not answered yet. Beyond: further ones wait unread; what needs no JavaScript is still answered." },
+  { name: "queue_delay_max", group: "limits", option: "maxQueueDelay", unit: "milliseconds", value: 30000, floor: 0, ceiling: 86400000, text: "How long requests may wait for JavaScript to take them, or for room among maxInFlight. Beyond: requests that need JavaScript are answered 503 with Retry-After on the loop until it has caught up. 0 switches it off." },
+  { name: "proxy_bytes_max", group: "limits", option: "maxProxyHeader", unit: "bytes", value: 4096, floor: 232, ceiling: 65551, text: "Bytes of a header of the PROXY protocol. Beyond: the connection is closed." },
   { name: "buffered_bytes_max", group: "limits", option: "maxBufferedBytes", unit: "bytes", value: 786432, floor: 4096, ceiling: 1073741824, text: "Response bytes waiting in one connection, with those that its unanswered requests will need if they are answered like the ones before (256 KiB each before the first answer). Beyond: no further request of it is read until the peer takes them." },
   { name: "discard_bytes_max", group: "limits", option: "maxDiscardedBody", unit: "bytes", value: 262144, floor: 0, ceiling: 1073741824, text: "Bytes of a streamed request body that are read and dropped once its response has ended, so that the connection can go on. Beyond: it closes behind the response." },
   { name: "reserve_fds", group: "limits", option: "reserveFds", unit: "descriptors", value: 5, floor: -1, ceiling: 1048576, text: "File descriptors kept free for the application: accepting pauses when fewer are left. -1 switches the check off." },
@@ -49,8 +51,13 @@ export const ERRORS = [
   { name: "BadMultipart", code: "ERR_MILLRACE_BAD_MULTIPART", status: 400, text: "The multipart/form-data body is malformed." },
   { name: "MultipartLimit", code: "ERR_MILLRACE_MULTIPART_LIMIT", status: 413, text: "The multipart/form-data body has too many parts, or a part or the whole is larger than the limits allow." },
   { name: "PartHeadersTooLarge", code: "ERR_MILLRACE_PART_HEADERS_TOO_LARGE", status: 431, text: "The headers of a multipart part are larger or more than the limits allow." },
+  { name: "BadScgi", code: "ERR_MILLRACE_BAD_SCGI", status: 400, text: "The SCGI request is malformed: a netstring with CONTENT_LENGTH first, SCGI=1 and no name twice is wanted." },
+  { name: "BadProxyHeader", code: "ERR_MILLRACE_BAD_PROXY_HEADER", status: 0, text: "The header of the PROXY protocol is malformed, too long, or missing where it is required; the connection was closed." },
   { name: "HandlerTimeout", code: "ERR_MILLRACE_HANDLER_TIMEOUT", status: 503, text: "The handler did not answer in time (timeouts.handler)." },
   { name: "Unavailable", code: "ERR_MILLRACE_UNAVAILABLE", status: 503, text: "The server is stopping or has no handler for this request any more." },
+  { name: "Overloaded", code: "ERR_MILLRACE_OVERLOADED", status: 503, text: "JavaScript does not keep up (limits.maxQueueDelay); the request was answered on the loop." },
+  { name: "KeepAliveTimeout", code: "ERR_MILLRACE_KEEP_ALIVE_TIMEOUT", status: 0, text: "An idle connection was closed (timeouts.keepAlive)." },
+  { name: "WriteTimeout", code: "ERR_MILLRACE_WRITE_TIMEOUT", status: 0, text: "The peer took nothing of a response for too long (timeouts.write)." },
   { name: "Aborted", code: "ERR_MILLRACE_ABORTED", status: 0, text: "The peer left, or the connection was cut, before the exchange was complete." },
   { name: "AlreadyEnded", code: "ERR_MILLRACE_ALREADY_ENDED", status: 0, text: "The response has been ended; it cannot be changed or ended again." },
   { name: "HeadersSent", code: "ERR_MILLRACE_HEADERS_SENT", status: 0, text: "The response has begun; its status and headers cannot be changed any more." },
@@ -77,6 +84,9 @@ export const ERRORS = [
   { name: "Closed", code: "ERR_MILLRACE_CLOSED", status: 0, text: "The server is closed." },
   { name: "NoBinary", code: "ERR_MILLRACE_NO_BINARY", status: 0, text: "No native binary of millrace was found for this platform." },
   { name: "UnsupportedPlatform", code: "ERR_MILLRACE_UNSUPPORTED_PLATFORM", status: 0, text: "millrace runs on Linux and macOS." },
+  { name: "UntrustedForwarded", code: "ERR_MILLRACE_UNTRUSTED_FORWARDED", status: 0, text: "Forwarded headers came that are not trusted; set trustProxy if the proxy is yours." },
+  { name: "LogFailed", code: "ERR_MILLRACE_LOG_FAILED", status: 0, text: "A log file could not be opened or written, or a logger threw." },
+  { name: "HandOver", code: "ERR_MILLRACE_HAND_OVER", status: 0, text: "Listening sockets could not be handed over to, or taken over from, another process." },
   { name: "WsHandshake", code: "ERR_MILLRACE_WS_HANDSHAKE", status: 400, text: "The request is not a valid WebSocket handshake (RFC 6455 4.1)." },
   { name: "WsVersion", code: "ERR_MILLRACE_WS_VERSION", status: 426, text: "The WebSocket version is not supported; only 13 is." },
   { name: "WsRequired", code: "ERR_MILLRACE_WS_REQUIRED", status: 426, text: "Only WebSocket is spoken here." },
@@ -119,8 +129,13 @@ export type ErrorCode =
   | "ERR_MILLRACE_BAD_MULTIPART"
   | "ERR_MILLRACE_MULTIPART_LIMIT"
   | "ERR_MILLRACE_PART_HEADERS_TOO_LARGE"
+  | "ERR_MILLRACE_BAD_SCGI"
+  | "ERR_MILLRACE_BAD_PROXY_HEADER"
   | "ERR_MILLRACE_HANDLER_TIMEOUT"
   | "ERR_MILLRACE_UNAVAILABLE"
+  | "ERR_MILLRACE_OVERLOADED"
+  | "ERR_MILLRACE_KEEP_ALIVE_TIMEOUT"
+  | "ERR_MILLRACE_WRITE_TIMEOUT"
   | "ERR_MILLRACE_ABORTED"
   | "ERR_MILLRACE_ALREADY_ENDED"
   | "ERR_MILLRACE_HEADERS_SENT"
@@ -147,6 +162,9 @@ export type ErrorCode =
   | "ERR_MILLRACE_CLOSED"
   | "ERR_MILLRACE_NO_BINARY"
   | "ERR_MILLRACE_UNSUPPORTED_PLATFORM"
+  | "ERR_MILLRACE_UNTRUSTED_FORWARDED"
+  | "ERR_MILLRACE_LOG_FAILED"
+  | "ERR_MILLRACE_HAND_OVER"
   | "ERR_MILLRACE_WS_HANDSHAKE"
   | "ERR_MILLRACE_WS_VERSION"
   | "ERR_MILLRACE_WS_REQUIRED"
@@ -187,6 +205,9 @@ export const EVENT = {
   Ended: 19,
   Sent: 20,
   Refused: 21,
+  Connected: 22,
+  Disconnected: 23,
+  Access: 24,
 } as const;
 
 /** Kinds of command. */
@@ -214,7 +235,23 @@ export const COMMAND = {
   Publish: 21,
   Connect: 22,
   Expire: 23,
+  Watch: 24,
+  Disconnect: 25,
 } as const;
+
+/** Why connections end, by native number, with the level at which that is logged. */
+export const CAUSES = [
+  { name: "CloseCalled", number: 0, level: "debug", text: "We closed it: as asked for, behind a last answer, or because the server stops." },
+  { name: "AlreadyClosed", number: 1, level: "debug", text: "It was closed before; nothing was done." },
+  { name: "ClosedByClient", number: 2, level: "debug", text: "The peer closed or reset it." },
+  { name: "ConnectionLost", number: 3, level: "info", text: "The peer was gone when something was sent to it." },
+  { name: "TimedOut", number: 4, level: "info", text: "The peer, or the handler, owed something for too long." },
+  { name: "ProtocolViolated", number: 5, level: "notice", text: "The peer sent what the protocol does not allow, or more than the limits do." },
+  { name: "NetErrored", number: 6, level: "notice", text: "The system reported an error of the network." },
+  { name: "SecurityThreatened", number: 7, level: "warn", text: "The application closed it as a threat." },
+  { name: "Excepted", number: 8, level: "error", text: "A handler threw when its response had begun." },
+  { name: "EFault", number: 9, level: "error", text: "The application closed it after a fault of memory." },
+] as const;
 
 /** The counters of a loop, in wire order. */
 export const METRICS = [
@@ -243,6 +280,8 @@ export const METRICS = [
   { name: "keepAliveTimeouts", kind: "counter", text: "Idle connections closed by timeouts.keepAlive." },
   { name: "writeTimeouts", kind: "counter", text: "Connections reset by timeouts.write." },
   { name: "handlerTimeouts", kind: "counter", text: "Exchanges answered with 503 by timeouts.handler." },
+  { name: "shed", kind: "counter", text: "Requests answered with 503 because JavaScript did not keep up (limits.maxQueueDelay)." },
+  { name: "accessDropped", kind: "counter", text: "Lines of the access log dropped for want of room in the lane." },
   { name: "droppedMessages", kind: "counter", text: "Published messages dropped for a socket with a full backlog, or a loop that did not keep up." },
   { name: "events", kind: "counter", text: "Events handed to JavaScript." },
   { name: "turns", kind: "counter", text: "Turns of the loop." },
@@ -277,6 +316,8 @@ export const EVENT_FLAG = {
   text: 32,
   ascii: 64,
   upgrade: 128,
+  scgi: 256,
+  aborted: 512,
 } as const;
 
 /** Bits of a response's flags. */
@@ -301,6 +342,7 @@ export const ROUTE_KIND = {
   MethodNotAllowed: 4,
   Options: 5,
   File: 6,
+  Metrics: 7,
 } as const;
 
 /** What a route does with a request body. */

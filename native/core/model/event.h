@@ -30,10 +30,15 @@ constexpr uint16_t kEventAscii = 64;  // of which no byte is above 0x7f
 // Flag of a Request.
 constexpr uint16_t kEventUpgrade = 128;  // a valid WebSocket handshake: Upgrade may answer it
 
+// Flags of a Request and of an Access.
+constexpr uint16_t kEventScgi = 256;  // by SCGI: the trailer text of a Request holds the variables
+constexpr uint16_t kEventAborted = 512;  // Access: the answer did not leave whole
+
 // Layout, in 32-bit words, is what src/native/lane.ts reads (scripts/gen.mjs exports the offsets).
 // Text of a Request, all latin1: method, target, peer address, then "name\0value\n" per header
 // field preceded by one "\n"; names in lower case. So "\nhost\0" finds a field and no value can
-// fake one. A buffered body's trailer fields follow in the same form, head_b bytes.
+// fake one. A buffered body's trailer fields follow in the same form, head_b bytes; of a request by
+// SCGI its variables, "name\0value\0" each, as they were sent.
 struct Event {
   uint32_t size = 0;  // 0: of the whole record in the ring, a multiple of 8
   uint16_t kind = 0;  // 1
@@ -51,10 +56,10 @@ struct Event {
   uint8_t param_count = 0;
   uint32_t queued_at = 0;  // 10: low 32 bits of the loop's clock, ms
   uint16_t listener = 0;   // 11
-  uint16_t status = 0;     //     Problem: ErrorCode or errno
-  uint64_t blob = 0;       // 12, 13: char* of an owned blob (kEventBodyIsBlob), body_length bytes
-  uint32_t head_a = 0;     // 14: Drained: completed · Request: loop-wide connection index
-  uint32_t head_b = 0;     // 15: Drained: forced · Request: bytes of the trailer text
+  uint16_t status = 0;  //     Problem: ErrorCode or errno · Request: generation of the connection
+  uint64_t blob = 0;    // 12, 13: char* of an owned blob (kEventBodyIsBlob), body_length bytes
+  uint32_t head_a = 0;  // 14: Drained: completed · Request: index of the connection in its loop
+  uint32_t head_b = 0;  // 15: Drained: forced · Request: bytes of the trailer text
 };
 static_assert(sizeof(Event) == 64 && std::is_trivially_copyable_v<Event>);
 static_assert(offsetof(Event, exchange) == 8 && offsetof(Event, target_length) == 20);

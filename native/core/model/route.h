@@ -21,6 +21,7 @@ enum class RouteKind : uint8_t {
   MethodNotAllowed,  // the pattern matches, the method does not: 405 with Allow
   Options,           // OPTIONS without a handler of its own: 204 with Allow
   File,              // a file, or what lies below a folder: found by the disk threads
+  Metrics,           // the server's numbers as Prometheus reads them, written on the loop
 };
 
 enum class BodyMode : uint8_t {

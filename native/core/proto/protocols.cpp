@@ -19,7 +19,7 @@ constexpr Row kRows[] = {
 
 }  // namespace
 
-ProtocolMaker find_protocol(Bytes name) {
+ProtocolMaker find_protocol(Bytes name, ProxyMode) {
   for (const Row& row : kRows) {
     if (row.name == name) return row.make;
   }

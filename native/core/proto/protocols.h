@@ -11,7 +11,7 @@ namespace millrace {
 
 using ProtocolMaker = std::unique_ptr<Session> (*)();
 
-// Null when no protocol has that name.
-[[nodiscard]] ProtocolMaker find_protocol(Bytes name);
+// Null when no protocol has that name. `proxy`: whether a header of the PROXY protocol comes first.
+[[nodiscard]] ProtocolMaker find_protocol(Bytes name, ProxyMode proxy = ProxyMode::Off);
 
 }  // namespace millrace

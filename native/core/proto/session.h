@@ -13,11 +13,14 @@
 #include "core/base/fd.h"
 #include "core/disk/file_writer.h"
 #include "core/model/address.h"
+#include "core/model/close_cause.h"
 #include "core/model/command.h"
 #include "core/model/error.h"
 #include "core/model/event.h"
 #include "core/model/head.h"
 #include "core/model/limits.h"
+#include "core/model/observation.h"
+#include "core/model/proxy.h"
 #include "core/model/route.h"
 #include "core/model/shared_message.h"
 #include "core/model/socket.h"
@@ -28,16 +31,6 @@ namespace ws {
 class DeflatePool;
 }
 class Session;
-
-// Why a connection ends; the ten causes of the log come from it.
-enum class CloseCause : uint8_t {
-  CloseCalled,
-  ClosedByClient,
-  ConnectionLost,
-  TimedOut,
-  ProtocolViolated,
-  Drained
-};
 
 // Bodies up to this size travel inside the event, larger ones as blobs.
 constexpr size_t kInlineBodyMax = 16 * 1024;
@@ -60,6 +53,8 @@ class Sink {
   // Room in the lane for an event with kInlineBodyMax bytes, of an exchange that is open. False:
   // like can_open_exchange().
   [[nodiscard]] virtual bool can_emit() = 0;
+  // JavaScript does not keep up: requests that need it are answered 503 (limits().queue_delay_max).
+  [[nodiscard]] virtual bool is_overloaded() { return false; }
 
   // --- bytes out ---
   virtual void write(Bytes bytes) = 0;                      // copied
@@ -116,6 +111,18 @@ class Sink {
   virtual void finish(CloseCause cause) = 0;
   virtual void abort(CloseCause cause) = 0;  // reset, dropping what is not written
 
+  // What the PROXY protocol said, once, before any request: peer() is its source from here on.
+  virtual void take_proxy_header(ProxyHeader&&) {}
+
+  // --- observation ---
+  // Whether log_access() is wanted; it drops what the lane has no room for.
+  [[nodiscard]] virtual bool logs_access() const { return false; }
+  virtual void log_access(const AccessLine&) {}
+  // How long the request of an exchange waited for JavaScript; asked before close_exchange().
+  [[nodiscard]] virtual uint32_t queue_delay(ExchangeId) { return 0; }
+  // The server's numbers as Prometheus reads them.
+  [[nodiscard]] virtual Blob metrics_text() { return {}; }
+
   // --- surroundings, the same for all sessions of the loop ---
   [[nodiscard]] virtual Milliseconds now() const = 0;
   [[nodiscard]] virtual UnixSeconds wall_clock() const = 0;
@@ -125,10 +132,12 @@ class Sink {
   [[nodiscard]] virtual const Address& peer() const = 0;
   [[nodiscard]] virtual uint16_t listener() const = 0;
   [[nodiscard]] virtual uint32_t connection_index() const = 0;
+  [[nodiscard]] virtual uint16_t connection_generation() const { return 0; }
   [[nodiscard]] virtual HeaderField* field_scratch() = 0;  // limits().header_count_max entries
   virtual void match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
                            uint32_t& path_length) = 0;
   virtual void count_request(const Route& route) = 0;
+  // The last one says why the connection ended, if it does.
   virtual void count_refusal(ErrorCode code) = 0;
   virtual void count_response(uint16_t status) = 0;
   virtual void count_idle_timeout() = 0;

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "core/model/limits.h"
+#include "core/model/observation.h"
+#include "core/model/proxy.h"
 #include "core/model/socket.h"
 #include "core/poll/listen.h"
 #include "core/route/router.h"
@@ -17,6 +19,7 @@ namespace millrace {
 struct ListenerOptions {
   ListenRequest request;
   std::string protocol = "http";  // a name of protocols.h
+  ProxyMode proxy = ProxyMode::Off;
 };
 
 struct ServerOptions {
@@ -30,7 +33,8 @@ struct ServerOptions {
   std::optional<Route> fallback;
   std::optional<Route> method_not_allowed;
   std::vector<SocketSettings> sockets;  // by the number that Upgrade and Connect commands name
-  std::string topic_space;              // servers with the same one share their topics
+  Observation observation;
+  std::string topic_space;  // servers with the same one share their topics
 };
 
 }  // namespace millrace

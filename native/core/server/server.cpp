@@ -34,7 +34,7 @@ bool Server::build_router(OpenFailure& failure) {
 bool Server::bind(OpenFailure& failure) {
   for (size_t i = 0; i < options_.listeners.size(); i++) {
     failure.listener = static_cast<int>(i);
-    if (find_protocol(options_.listeners[i].protocol) == nullptr) {
+    if (find_protocol(options_.listeners[i].protocol, options_.listeners[i].proxy) == nullptr) {
       failure.status = Status::failed(EPROTONOSUPPORT, "protocol");
       return false;
     }
@@ -63,7 +63,7 @@ bool Server::make_loops(OpenFailure& failure) {
     loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, disk_, count));
     loops_.back()->set_sockets(options_.sockets, options_.topic_space);
     for (size_t id = 0; id < shares_.size(); id++) {
-      ProtocolMaker protocol = find_protocol(options_.listeners[id].protocol);
+      ProtocolMaker protocol = find_protocol(options_.listeners[id].protocol, options_.listeners[id].proxy);
       Fd socket = shares_[id].descriptor();
       failure.status = Status::failed(errno, "fcntl");
       if (!socket.is_open()) return false;
