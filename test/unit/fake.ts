@@ -276,6 +276,71 @@ export class FakeBinding implements Binding {
     if (kind === COMMAND.Close) setImmediate(() => this.event(EVENT.Drained, 0, 0, [3, 1]));
   }
 
+  readonly watched: [handle: number, index: number, generation: number][] = [];
+  readonly closedConnections: [index: number, generation: number, cause: number, reset: boolean][] =
+    [];
+  readonly logLines: string[] = [];
+
+  watchConnection(handle: number, index: number, generation: number): void {
+    this.watched.push([handle, index, generation]);
+  }
+
+  closeConnection(
+    _handle: number,
+    index: number,
+    generation: number,
+    cause: number,
+    reset: boolean,
+  ): void {
+    this.closedConnections.push([index, generation, cause, reset]);
+  }
+
+  prometheus(): string {
+    return "";
+  }
+
+  openLog(): number {
+    return 1;
+  }
+
+  writeLog(_log: number, text: string): boolean {
+    this.logLines.push(text);
+    return true;
+  }
+
+  flushLog(): boolean {
+    return true;
+  }
+
+  reopenLog(_log: number, done: (errno: number) => void): void {
+    setImmediate(done, 0);
+  }
+
+  closeLog(_log: number, done: (errno: number) => void): void {
+    setImmediate(done, 0);
+  }
+
+  logState(): { dropped: number; waiting: number; errno: number } {
+    return { dropped: 0, waiting: 0, errno: 0 };
+  }
+
+  sendDatagram(): string {
+    return "";
+  }
+
+  sendListeners(): string {
+    return "";
+  }
+
+  receiveListeners(
+    _path: string,
+    _greeting: string,
+    _timeoutMs: number,
+    done: (error: string, fds: number[], text: string, fd: number) => void,
+  ): void {
+    setImmediate(done, "ENOENT", [], "", -1);
+  }
+
   metrics(_server: number, into: Float64Array): void {
     into.fill(0);
   }
