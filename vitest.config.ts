@@ -2,8 +2,26 @@
 // file only.
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import type { Reporter, TestModule } from "vitest/node";
 
+const isCI = Boolean(process.env["CI"]);
 const sanitized = Boolean(process.env["MILLRACE_SANITIZED"]);
+
+/** Says which tests passed only when they were tried again, and what had failed. */
+const retried: Reporter = {
+  onTestRunEnd(modules: readonly TestModule[]): void {
+    for (const module of modules) {
+      for (const test of module.children.allTests()) {
+        if (test.diagnostic()?.flaky !== true) continue;
+        console.log(`RETRIED ${module.relativeModuleId} > ${test.fullName}`);
+        for (const { message, stacks } of test.result().errors ?? []) {
+          const at = stacks?.[0];
+          console.log(`  ${message.split("\n", 1)[0]} (${at?.file}:${at?.line})`);
+        }
+      }
+    }
+  },
+};
 
 export default defineConfig({
   resolve: {
@@ -16,7 +34,11 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     setupFiles: ["test/support/leaks.ts"],
     pool: "forks",
-    maxWorkers: 2,
+    // Most of a file's time is waiting; sanitized ones compute.
+    maxWorkers: isCI ? 3 : 2,
+    // CI's machine stands still at times: .ci/run lists what passed at the second try.
+    retry: isCI ? 1 : 0,
+    reporters: ["default", retried],
     testTimeout: sanitized ? 60_000 : 20_000,
     hookTimeout: sanitized ? 60_000 : 20_000,
     coverage: {

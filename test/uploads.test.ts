@@ -317,9 +317,10 @@ onEachHost(({ start }) => {
 
   it("receives by states: progress, try-again, complete, fail", async () => {
     const seen: Receipt["state"][] = [];
+    let giveUpMs = 10_000;
     const server = await upload(async (req) => {
       let text = "";
-      for await (const { state, chunk } of req.receive({ waitMs: 20, giveUpMs: 400 })) {
+      for await (const { state, chunk } of req.receive({ waitMs: 20, giveUpMs })) {
         if (state !== seen.at(-1)) seen.push(state);
         text += Buffer.from(chunk).toString();
       }
@@ -332,6 +333,7 @@ onEachHost(({ start }) => {
     expect((await client.response()).body).toBe("abcd");
     expect(seen).toEqual(["progress", "try-again", "progress", "complete"]);
     seen.length = 0;
+    giveUpMs = 300;
     const stalled = await wire(server);
     stalled.send(`${HEAD}Content-Length: 4\r\n\r\nab`);
     await stalled.end();

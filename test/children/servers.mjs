@@ -1,4 +1,5 @@
 // Programs for lifecycle.test.ts and faults.test.ts: node servers.mjs NAME LOOPS [MORE…].
+import { existsSync } from "node:fs";
 import { raw, serve } from "millrace";
 
 const [name, loopsText, more] = process.argv.slice(2);
@@ -48,7 +49,7 @@ const programs = {
     process.once("SIGTERM", async () => console.log("closed", await server.close()));
   },
 
-  // Blocks its JavaScript for a second when asked to.
+  // Blocks its JavaScript when asked to, for as long as a file is there.
   async blocking() {
     const server = await serve({
       port: 0,
@@ -58,9 +59,8 @@ const programs = {
         "/": hello,
         "/static": new Response("static"),
         "/block": raw((_req, res) => {
-          const end = performance.now() + 1000;
           console.log("blocked");
-          while (performance.now() < end);
+          while (existsSync(more));
           res.end("unblocked");
         }),
       },
