@@ -118,6 +118,17 @@ TEST("a socket over a loop gets and sends messages of all sizes") {
   EXPECT(rig.stats().sockets.get() == 0);
 }
 
+TEST("a close() that crosses the peer's close frame does not put its reason to that one's code") {
+  Rig rig;
+  const End end = open_socket(rig);
+  rig.send(end.peer, close_frame(1000, "bye"));
+  rig.turn();
+  put(rig, CommandKind::CloseSocket, end.id, "ours", with_status(4000));
+  rig.turn();
+  EXPECT(frames_of(rig, end.peer) == "close 1000 ");
+  EXPECT(shown_events(rig.take()) == "ending 1000 bye; ended 1000 clean");
+}
+
 TEST("frames behind the handshake are held until it is answered") {
   Rig rig;
   open_socket(rig, text_frame("early"));

@@ -100,8 +100,9 @@ void WsSession::over(uint16_t code, ErrorCode error, CloseCause cause, Sink& sin
 
 void WsSession::close(uint16_t code, Bytes reason, Sink& sink) {
   if (state_ == State::Ending) {
-    ClosePayload echo(ending_code_, ending_error_ == ErrorCode::None ? reason : Bytes());
-    put_close(echo.view(), sink);
+    // A close() that has crossed the peer's close frame has a reason of its own, to another code.
+    bool is_echo = ending_error_ == ErrorCode::None && code == ending_code_;
+    put_close(ClosePayload(ending_code_, is_echo ? reason : Bytes()).view(), sink);
     return over(ending_code_, ending_error_, ending_cause_, sink);
   }
   if (state_ != State::Open) return;
