@@ -118,9 +118,12 @@ TEST("a reset is a failure, told once") {
     EXPECT(rig.until(CompletionKind::Failed));
     EXPECT(rig.last(CompletionKind::Failed).id == pair.id);
     EXPECT(rig.last(CompletionKind::Failed).error == ECONNRESET);
+    // As it is met by who sends before the completion is handled.
+    Bytes parts[] = {"x"};
+    EXPECT(rig.poller().send(pair.id, parts) == SendResult::Failed);
+    EXPECT(rig.poller().send_error() == ECONNRESET);
     rig.expect_quiet();
     EXPECT(rig.count(CompletionKind::Failed) == 1);
-    Bytes parts[] = {"x"};
     EXPECT(rig.poller().send(pair.id, parts) == SendResult::Failed);
     rig.poller().close(pair.id, false);
     EXPECT(rig.until(CompletionKind::Closed));
@@ -342,6 +345,31 @@ TEST("a listener's id is taken until unlisten") {
   });
 }
 
+TEST("those who stand in the backlog when a listener goes are accepted, as far as is allowed") {
+  each_rig([](PollRig& rig) {
+    rig.connect();
+    rig.connect();
+    rig.connect();
+    rig.poller().limit_accepts(2);
+    rig.poller().unlisten(kListener);
+    rig.poller().limit_accepts(UINT32_MAX);
+    EXPECT(rig.until(CompletionKind::Accepted, 2));
+    rig.expect_quiet();
+    EXPECT(rig.count(CompletionKind::Accepted) == 2);
+    EXPECT(rig.last(CompletionKind::Accepted).listener == kListener);
+  });
+}
+
+TEST("nobody is accepted from the backlog of a listener that goes while accepting is paused") {
+  each_rig([](PollRig& rig) {
+    rig.connect();
+    rig.poller().pause_accepting();
+    rig.poller().unlisten(kListener);
+    rig.expect_quiet();
+    EXPECT(rig.count(CompletionKind::Accepted) == 0);
+  });
+}
+
 TEST("waking ends a wait with one Woken, however often it was called") {
   each_rig([](PollRig& rig) {
     rig.poller().wake();
@@ -513,6 +541,7 @@ TEST("a unix peer that leaves altogether is read to its end and does not spin wh
     rig.expect_quiet();
     Bytes parts[] = {"nobody"};
     EXPECT(rig.poller().send(id, parts) == SendResult::Failed);
+    EXPECT(rig.poller().send_error() == EPIPE);
   });
 }
 

@@ -15,7 +15,9 @@ struct ListenRequest {
   uint16_t port = 0;           // 0: any free one
   std::string unix_path = {};  // not empty: a unix socket; a leading NUL: an abstract name (Linux)
   int unix_mode = -1;          // permissions of the unix socket; -1: as umask has it
-  int fd = -1;                 // not -1: an inherited listening socket, duplicated
+  // Not -1: an inherited listening socket, duplicated. With an address or path above, what it is
+  // bound to; they are not looked at then.
+  int fd = -1;
   int backlog = 511;
   bool reuse_port = false;
   bool ipv6_only = false;

@@ -20,6 +20,7 @@
 namespace millrace {
 
 using ListenerId = uint16_t;
+constexpr ListenerId kNoListener = UINT16_MAX;  // of a connection of our own
 
 // Index into the poller's and the loop's parallel tables; dense, reused after Closed.
 struct ConnectionId {
@@ -65,7 +66,7 @@ enum class SendResult : uint8_t {
   Failed,   // the connection is broken; no Failed completion follows for this send; close() it
 };
 
-// Owned by: loop thread; wake() may be called by any thread.
+// Owned by: loop thread; wake() and now() may be called by any thread.
 class Poller {
  public:
   virtual ~Poller() = default;
@@ -73,6 +74,7 @@ class Poller {
   [[nodiscard]] virtual const char* name() const = 0;
   [[nodiscard]] virtual Milliseconds now() = 0;  // monotonic
   [[nodiscard]] virtual UnixSeconds wall_clock() = 0;
+  [[nodiscard]] virtual int64_t wall_clock_ms() = 0;  // the same, finer
   // The descriptor that becomes readable when wait(0) would return something; -1 where there is
   // none (sim).
   [[nodiscard]] virtual int descriptor() const = 0;
@@ -80,8 +82,10 @@ class Poller {
   // Takes a bound, listening, non-blocking socket. The same open socket may be listened on by
   // several pollers.
   [[nodiscard]] virtual Status listen(ListenerId id, Fd socket) = 0;
-  virtual void unlisten(ListenerId id) = 0;  // closes it
-  virtual void pause_accepting() = 0;        // all listeners
+  // Closes it. What its backlog holds is accepted before, within limit_accepts() and unless
+  // accepting is paused; the completions follow with the next wait().
+  virtual void unlisten(ListenerId id) = 0;
+  virtual void pause_accepting() = 0;  // all listeners
   virtual void resume_accepting() = 0;
   // So many more may be accepted until this is called again, after which ready listeners are left
   // alone; without end at first.
@@ -104,6 +108,8 @@ class Poller {
   // bytes is a failure. Doesn't return before the socket is full: bound `count` where others wait.
   [[nodiscard]] virtual SendResult send_file(ConnectionId id, int file, uint64_t offset,
                                              size_t count) = 0;
+  // errno of the last send that has Failed; 0 when there is none.
+  [[nodiscard]] virtual int send_error() const = 0;
   // Bytes sent that the peer has not acknowledged; -1 when the system cannot tell.
   [[nodiscard]] virtual int64_t unacknowledged(ConnectionId id) = 0;
   virtual void shutdown_sending(ConnectionId id) = 0;   // half-close after the last send is done

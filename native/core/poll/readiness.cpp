@@ -28,6 +28,7 @@ constexpr size_t kReceiveBytesMax = size_t{64} * 1024;
 constexpr size_t kReceiveBytesMin = size_t{16} * 1024;
 constexpr size_t kArenaAlignment = 64;
 constexpr int kAcceptsMax = 64;
+constexpr int kBacklogMax = 65'536;  // beyond what kernels keep
 // Near the limit of descriptors one at a time, so that the caller can stop in time.
 constexpr int32_t kDescriptorsTight = 128;
 // The descriptors of the process that are none of ours: standard streams, libraries, event loops.
@@ -67,6 +68,7 @@ class Readiness final : public Poller {
   const char* name() const override { return selector_->name(); }
   Milliseconds now() override;
   UnixSeconds wall_clock() override { return ::time(nullptr); }
+  int64_t wall_clock_ms() override;
   int descriptor() const override;
 
   Status listen(ListenerId id, Fd socket) override;
@@ -81,6 +83,7 @@ class Readiness final : public Poller {
   void resume_receiving(ConnectionId id) override;
   SendResult send(ConnectionId id, std::span<const Bytes> parts) override;
   SendResult send_file(ConnectionId id, int file, uint64_t offset, size_t count) override;
+  int send_error() const override { return send_error_; }
   [[nodiscard]] int64_t unacknowledged(ConnectionId id) override;
   void shutdown_sending(ConnectionId id) override;
   void close(ConnectionId id, bool reset) override;
@@ -94,6 +97,7 @@ class Readiness final : public Poller {
   Result<ConnectionId> add(Connection connection);
   Status watch(uint32_t index, uint8_t to);
   void fail(uint32_t index, int error, std::vector<Completion>& into);
+  SendResult refuse_send(ConnectionId id);
 
   void begin_batch();
   void queue(const Completion& completion);
@@ -101,6 +105,7 @@ class Readiness final : public Poller {
   void on_ready(const Ready& ready);
   void on_dialed(uint32_t index, int error);
   void accept_from(Listener& listener);
+  void take_backlog(const Listener& listener);
   void accept_failed(const Listener& listener, int error, std::vector<Completion>& into);
   void receive(uint32_t index, int error);
   void on_unwanted(uint32_t index, bool broken);
@@ -132,6 +137,7 @@ class Readiness final : public Poller {
 
   DescriptorGauge gauge_;
   uint32_t open_ = 0;
+  int send_error_ = 0;
   // Only who watches the descriptor from outside pays for nudges.
   mutable bool watched_from_outside_ = false;
 };
@@ -172,6 +178,12 @@ Milliseconds Readiness::now() {
   return Milliseconds{time.tv_sec} * 1000 + time.tv_nsec / 1'000'000;
 }
 
+int64_t Readiness::wall_clock_ms() {
+  timespec time = {};
+  ::clock_gettime(CLOCK_REALTIME, &time);
+  return int64_t{time.tv_sec} * 1000 + time.tv_nsec / 1'000'000;
+}
+
 int Readiness::descriptor() const {
   watched_from_outside_ = true;
   return selector_->descriptor();
@@ -205,8 +217,28 @@ void Readiness::unlisten(ListenerId id) {
     if (!listener.socket.is_open() || listener.id != id) continue;
     selector_->forget(listener.socket.get(), listener.watched, true);
     listener.watched = 0;
+    // After the last moment at which the kernel may have told us, and nobody else who listens on
+    // the same socket, of a connection.
+    take_backlog(listener);
     listener.socket.reset();
     gauge_.closed();
+  }
+}
+
+void Readiness::take_backlog(const Listener& listener) {
+  for (int i = 0; i < kBacklogMax && accepting_ && accepts_left_ > 0; i++) {
+    sockaddr_storage peer = {};
+    int fd = accept_connection(listener.socket.get(), peer);
+    if (fd < 0 && (would_block(errno) || must_pause_accepting(errno))) return;
+    if (fd < 0) continue;
+    Result<ConnectionId> added = add({.fd = fd});
+    if (!added.is_ok()) {
+      ::close(fd);
+      return;
+    }
+    accepts_left_--;
+    queued_peers_.push_back(address_of(peer));
+    queue({.kind = CompletionKind::Accepted, .listener = listener.id, .id = added.value()});
   }
 }
 
@@ -277,7 +309,7 @@ void Readiness::resume_receiving(ConnectionId id) {
 
 SendResult Readiness::send(ConnectionId id, std::span<const Bytes> parts) {
   Connection* connection = find(id);
-  if (connection == nullptr || connection->failed) return SendResult::Failed;
+  if (connection == nullptr || connection->failed) return refuse_send(id);
   MR_CHECK(connection->pending == kNone && !connection->connecting);
   std::array<iovec, kSendPartsMax> vectors;
   size_t next = 0;
@@ -292,13 +324,16 @@ SendResult Readiness::send(ConnectionId id, std::span<const Bytes> parts) {
     }
     if (count == 0) return SendResult::Done;
     ssize_t sent = send_vectors(connection->fd, vectors.data(), count);
-    if (sent < 0 && !would_block(errno)) break;
+    send_error_ = sent < 0 ? errno : 0;
+    if (sent < 0 && !would_block(send_error_)) break;
     auto accepted = static_cast<size_t>(std::max<ssize_t>(sent, 0));
     if (accepted == total) continue;
     take_pending(*connection)
         .keep_rest(std::span(vectors.data(), count), accepted, parts.subspan(next));
     auto to = static_cast<uint8_t>(connection->watched | kWatchWrite | kWatchHangup);
-    if (watch(id.index, to).is_ok()) return SendResult::Pending;
+    Status watched = watch(id.index, to);
+    if (watched.is_ok()) return SendResult::Pending;
+    send_error_ = watched.error();
     drop_pending(*connection);
     break;
   }
@@ -308,7 +343,7 @@ SendResult Readiness::send(ConnectionId id, std::span<const Bytes> parts) {
 
 SendResult Readiness::send_file(ConnectionId id, int file, uint64_t offset, size_t count) {
   Connection* connection = find(id);
-  if (connection == nullptr || connection->failed) return SendResult::Failed;
+  if (connection == nullptr || connection->failed) return refuse_send(id);
   MR_CHECK(connection->pending == kNone && !connection->connecting);
   if (count == 0) return SendResult::Done;
   PendingSend& pending = take_pending(*connection);
@@ -318,11 +353,25 @@ SendResult Readiness::send_file(ConnectionId id, int file, uint64_t offset, size
   int error = push_file(connection->fd, pending, scratch_);
   if (would_block(error)) {
     auto to = static_cast<uint8_t>(connection->watched | kWatchWrite | kWatchHangup);
-    if (watch(id.index, to).is_ok()) return SendResult::Pending;
+    Status watched = watch(id.index, to);
+    if (watched.is_ok()) return SendResult::Pending;
+    error = watched.error();
   }
   drop_pending(*connection);
   if (error == 0) return SendResult::Done;
+  send_error_ = error;
   connection->failed = true;
+  return SendResult::Failed;
+}
+
+// It has failed before: the completion that says so is not handled yet.
+SendResult Readiness::refuse_send(ConnectionId id) {
+  send_error_ = 0;
+  for (const auto* batch : {&completions_, &queued_}) {
+    for (const Completion& one : *batch) {
+      if (one.kind == CompletionKind::Failed && one.id == id) send_error_ = one.error;
+    }
+  }
   return SendResult::Failed;
 }
 

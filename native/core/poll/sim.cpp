@@ -53,7 +53,10 @@ void Sim::close(SimPeer peer) {
   peers_[peer].gone = true;
 }
 
-void Sim::reset(SimPeer peer) { peers_[peer].was_reset = true; }
+void Sim::reset(SimPeer peer, int error) {
+  peers_[peer].was_reset = true;
+  peers_[peer].reset_error = error;
+}
 
 uint32_t Sim::open_connections() const {
   auto is_open = [](const Connection& one) { return one.peer != kNobody; };
@@ -72,7 +75,7 @@ bool Sim::has_news() const {
   };
   bool accepts = accepting_ && accepts_left_ > 0 &&
                  std::any_of(backlog_.begin(), backlog_.end(), is_acceptable);
-  if (woken_ || !closed_.empty() || accepts) return true;
+  if (woken_ || !closed_.empty() || !last_.empty() || accepts) return true;
   return std::any_of(connections_.begin(), connections_.end(), [this](const Connection& one) {
     if (one.peer == kNobody || one.failed) return false;
     const Peer& peer = peers_[one.peer];
@@ -92,6 +95,8 @@ UnixSeconds Sim::wall_clock() {
   return kWallClockAtStart + wall_clock_shift_ + (now_ - kStart) / 1000;
 }
 
+int64_t Sim::wall_clock_ms() { return wall_clock() * 1000 + (now_ - kStart) % 1000; }
+
 Status Sim::listen(ListenerId id, Fd) {
   if (std::find(listeners_.begin(), listeners_.end(), id) != listeners_.end()) {
     return Status::failed(EEXIST, "listen");
@@ -102,9 +107,14 @@ Status Sim::listen(ListenerId id, Fd) {
 
 void Sim::unlisten(ListenerId id) {
   std::erase(listeners_, id);
-  // What stood in the backlog is refused.
+  // What stands in the backlog is accepted, or else refused.
   std::erase_if(backlog_, [this, id](SimPeer peer) {
     if (peers_[peer].listener != id) return false;
+    if (accepting_ && accepts_left_ > 0) {
+      accepts_left_--;
+      last_.push_back(peer);
+      return true;
+    }
     peers_[peer].saw_reset = peers_[peer].saw_close = true;
     return true;
   });
@@ -158,16 +168,23 @@ SendResult Sim::send_file(ConnectionId id, int file, uint64_t offset, size_t cou
 }
 
 bool Sim::can_send(Connection* connection) {
-  if (connection == nullptr || connection->failed) return false;
-  MR_CHECK(!connection->is_sending() && !connection->connecting);
+  send_error_ = 0;
+  if (connection == nullptr) return false;
   const Peer& peer = peers_[connection->peer];
-  if (peer.was_reset || peer.saw_half_close) connection->failed = true;
+  if (!connection->failed) {
+    MR_CHECK(!connection->is_sending() && !connection->connecting);
+    connection->failed = peer.was_reset || peer.saw_half_close;
+  }
+  if (connection->failed) send_error_ = peer.was_reset ? peer.reset_error : EPIPE;
   return !connection->failed;
 }
 
 SendResult Sim::begin_send(Connection& connection) {
   static_cast<void>(transmit(connection));
-  if (connection.failed) return SendResult::Failed;
+  if (connection.failed) {
+    send_error_ = EIO;
+    return SendResult::Failed;
+  }
   if (connection.is_sending()) return SendResult::Pending;
   totals_.bytes_unfinished -= std::exchange(connection.sent_in_part, 0);
   return SendResult::Done;
@@ -253,6 +270,8 @@ uint32_t Sim::take_place(SimPeer peer) {
 }
 
 void Sim::accept_waiting() {
+  for (SimPeer peer : last_) accept(peer);
+  last_.clear();
   std::deque<SimPeer> later;
   while (accepting_ && accepts_left_ > 0 && !backlog_.empty()) {
     SimPeer peer = backlog_.front();
@@ -271,29 +290,34 @@ void Sim::accept_waiting() {
       break;
     }
     backlog_.pop_front();
-    uint32_t index = take_place(peer);
-    peers_[peer].accepted = true;
-    totals_.accepted++;
-    Address address;
-    address.family = Family::IPv4;
-    address.port = static_cast<uint16_t>(1024 + peer % 60000);
-    std::memcpy(address.text, "192.0.2.1", 9);
-    address.length = 9;
-    addresses_.push_back(address);
     accepts_left_--;
-    completions_.push_back({.kind = CompletionKind::Accepted,
-                            .listener = listener,
-                            .id = {index, connections_[index].generation},
-                            .peer = &addresses_.back()});
+    accept(peer);
   }
   backlog_.insert(backlog_.begin(), later.begin(), later.end());
+}
+
+void Sim::accept(SimPeer peer) {
+  uint32_t index = take_place(peer);
+  peers_[peer].accepted = true;
+  totals_.accepted++;
+  Address address;
+  address.family = Family::IPv4;
+  address.port = static_cast<uint16_t>(1024 + peer % 60000);
+  std::memcpy(address.text, "192.0.2.1", 9);
+  address.length = 9;
+  addresses_.push_back(address);
+  completions_.push_back({.kind = CompletionKind::Accepted,
+                          .listener = peers_[peer].listener,
+                          .id = {index, connections_[index].generation},
+                          .peer = &addresses_.back()});
 }
 
 void Sim::serve(uint32_t index) {
   Connection& connection = connections_[index];
   if (connection.failed) return;
   if (chance(faults_.reset)) reset(connection.peer);
-  if (peers_[connection.peer].was_reset) return fail(index, ECONNRESET);
+  const Peer& peer = peers_[connection.peer];
+  if (peer.was_reset) return fail(index, peer.reset_error);
   // Whatever the peer sends is heard from the next batch on.
   if (connection.connecting) return finish_connecting(index);
   if (connection.is_sending()) flush(index);

@@ -2,6 +2,7 @@
 // to. For tests and fuzzers; one thread, wake() included. wait() never blocks.
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -53,7 +54,7 @@ class Sim final : public Poller {
   void write(SimPeer peer, Bytes bytes);
   void half_close(SimPeer peer);  // the last byte was written
   void close(SimPeer peer);       // half_close, and what is sent from now on meets a reset
-  void reset(SimPeer peer);
+  void reset(SimPeer peer, int error = ECONNRESET);
   // How many more bytes the peer's window takes before sends become pending; without end at first.
   void limit_window(SimPeer peer, uint64_t bytes) { peers_[peer].window = bytes; }
   // What the server sent since the last call.
@@ -102,6 +103,7 @@ class Sim final : public Poller {
   const char* name() const override { return "sim"; }
   Milliseconds now() override { return now_; }
   UnixSeconds wall_clock() override;
+  int64_t wall_clock_ms() override;
   int descriptor() const override { return -1; }
 
   // The socket may be one that is not open.
@@ -118,6 +120,7 @@ class Sim final : public Poller {
   void resume_receiving(ConnectionId id) override;
   SendResult send(ConnectionId id, std::span<const Bytes> parts) override;
   SendResult send_file(ConnectionId id, int file, uint64_t offset, size_t count) override;
+  [[nodiscard]] int send_error() const override { return send_error_; }
   [[nodiscard]] int64_t unacknowledged(ConnectionId) override { return -1; }
   void shutdown_sending(ConnectionId id) override;
   void close(ConnectionId id, bool reset) override;
@@ -142,6 +145,7 @@ class Sim final : public Poller {
     bool half_closed = false;
     bool gone = false;
     bool was_reset = false;
+    int reset_error = ECONNRESET;  // what was_reset is reported as
     bool saw_half_close = false;
     bool saw_close = false;
     bool saw_reset = false;
@@ -176,6 +180,7 @@ class Sim final : public Poller {
   [[nodiscard]] uint32_t take_place(SimPeer peer);
   void begin_batch();
   void accept_waiting();
+  void accept(SimPeer peer);
   void serve(uint32_t index);
   void fail(uint32_t index, int error);
   [[nodiscard]] bool is_answered(const Peer& peer) const { return peer.answers || !answers_held_; }
@@ -201,6 +206,7 @@ class Sim final : public Poller {
   void* sleeper_ = nullptr;
   int accept_error_ = 0;
   int connect_error_ = 0;
+  int send_error_ = 0;
   bool answers_held_ = false;
   int32_t descriptors_left_ = INT32_MAX;
   uint32_t accepts_left_ = UINT32_MAX;
@@ -209,6 +215,7 @@ class Sim final : public Poller {
 
   std::deque<Peer> peers_;
   std::deque<SimPeer> backlog_;
+  std::deque<SimPeer> last_;  // accepted when their listener was closed
   std::vector<ListenerId> listeners_;
   std::vector<Connection> connections_;
   std::vector<uint32_t> free_;

@@ -25,6 +25,10 @@ namespace millrace {
 [[nodiscard]] bool prepare_socket(int fd);
 // Gathers without blocking and without SIGPIPE; tried again on EINTR. -1 and errno on failure.
 [[nodiscard]] ssize_t send_vectors(int fd, const iovec* vectors, size_t count);
+// With what else a message carries; tried again on EINTR, non-blocking, without SIGPIPE. -1 and
+// errno on failure. Descriptors that are received are close-on-exec.
+[[nodiscard]] ssize_t send_message(int fd, const msghdr& message);
+[[nodiscard]] ssize_t receive_message(int fd, msghdr& message);
 // Moves at most `count` bytes (not 0) of a file to the socket, under the same rules. How many went,
 // 0 at the end of the file; -1 and errno on failure: is_file_refused(errno) when the kernel can't
 // do it with this file, whose bytes may still be read and sent. socket_linux.cpp, sendfile_*.cpp.

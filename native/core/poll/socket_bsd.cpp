@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "core/poll/socket.h"
 
@@ -56,6 +57,32 @@ ssize_t send_vectors(int fd, const iovec* vectors, size_t count) {
     sent = ::sendmsg(fd, &message, MSG_DONTWAIT);
   } while (sent < 0 && errno == EINTR);
   return sent;
+}
+
+ssize_t send_message(int fd, const msghdr& message) {
+  ssize_t sent = 0;
+  do {
+    sent = ::sendmsg(fd, &message, MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
+ssize_t receive_message(int fd, msghdr& message) {
+  ssize_t got = 0;
+  do {
+    got = ::recvmsg(fd, &message, MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  for (cmsghdr* part = got < 0 ? nullptr : CMSG_FIRSTHDR(&message); part != nullptr;
+       part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; i++) {
+      int received = -1;
+      std::memcpy(&received, CMSG_DATA(part) + i * sizeof(int), sizeof(received));
+      static_cast<void>(::fcntl(received, F_SETFD, FD_CLOEXEC));
+    }
+  }
+  return got;
 }
 
 }  // namespace millrace

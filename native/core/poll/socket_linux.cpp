@@ -46,6 +46,22 @@ ssize_t send_vectors(int fd, const iovec* vectors, size_t count) {
   return sent;
 }
 
+ssize_t send_message(int fd, const msghdr& message) {
+  ssize_t sent = 0;
+  do {
+    sent = ::sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
+ssize_t receive_message(int fd, msghdr& message) {
+  ssize_t got = 0;
+  do {
+    got = ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  return got;
+}
+
 // sendfile() knows no MSG_NOSIGNAL, and the thread may be one whose signals are not ours to set for
 // good (Node's own). The kernel sends SIGPIPE to the calling thread, also when part of the bytes
 // had gone before: it is kept back for the call, and taken out again.
