@@ -17,6 +17,8 @@ export const nativeLayers = {
     "core/proto/multipart",
     "core/proto/files",
     "core/proto/ws",
+    "core/proto/proxy",
+    "core/proto/scgi",
   ],
   "core/proto/files": ["core/base", "core/model"],
   "core/proto/http1": [
@@ -34,6 +36,19 @@ export const nativeLayers = {
     "core/disk", // named by Session
     "core/proto/session.h",
     "core/proto/upgrade.h",
+  ],
+  "core/proto/proxy": [
+    "core/base",
+    "core/model",
+    "core/disk", // named by Session
+    "core/proto/session.h",
+  ],
+  "core/proto/scgi": [
+    "core/base",
+    "core/model",
+    "core/disk", // named by Session
+    "core/proto/session.h",
+    "core/proto/http1", // SCGI is a dialect of it
   ],
   "core/proto/multipart": ["core/base", "core/model"],
   "core/route": ["core/base", "core/model"],
@@ -57,8 +72,10 @@ export const nativeLayers = {
   addon: [
     "core/base",
     "core/model",
+    "core/disk/log_file.h",
     "core/lane",
     "core/loop",
+    "core/poll/hand_over.h",
     "core/proto/multipart",
     "core/server",
   ],
@@ -71,10 +88,11 @@ export const nativeLayers = {
 export const fences = [
   { headers: /^(napi|node_api|js_native_api|uv)\.h$/, folders: ["addon"] },
   {
-    headers:
-      /^(sys\/(epoll|event|eventfd|socket|un|sendfile)|netinet\/\w+|arpa\/inet|netdb|poll)\.h$/,
+    headers: /^(sys\/(epoll|event|eventfd|socket|un|sendfile)|netinet\/\w+|arpa\/inet|netdb)\.h$/,
     folders: ["core/poll", "bench", "test"],
   },
+  // core/disk: a log may go to a pipe
+  { headers: /^poll\.h$/, folders: ["core/disk", "core/poll", "bench", "test"] },
   { headers: /^sys\/uio\.h$/, folders: ["core/disk", "core/poll", "bench", "test"] },
   { headers: /^picohttpparser\.h$/, folders: ["core/proto/http1"] },
   { headers: /^dlfcn\.h$/, folders: ["core/base", "bench"] },
@@ -91,7 +109,10 @@ export const fences = [
     headers: /^(mutex|shared_mutex|condition_variable)$/,
     folders: ["core/disk", "core/lane", "core/server"],
   },
-  { headers: /^(time\.h|ctime|chrono)$/, folders: ["core/poll", "bench", "test"] },
+  {
+    headers: /^(time\.h|ctime|chrono)$/,
+    folders: ["core/disk", "core/poll", "bench", "test"], // core/disk: how long a log is waited for
+  },
   {
     headers: /^(unistd|fcntl)\.h$/,
     folders: ["core/base", "core/disk", "core/poll", "addon", "bench", "test", "fuzz"],

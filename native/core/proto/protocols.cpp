@@ -1,6 +1,8 @@
 #include "core/proto/protocols.h"
 
 #include "core/proto/http1/session.h"
+#include "core/proto/proxy/session.h"
+#include "core/proto/scgi/session.h"
 #include "core/proto/upgrade.h"
 #include "core/proto/ws/handshake.h"
 #include "core/proto/ws/upgrade.h"
@@ -8,20 +10,33 @@
 namespace millrace {
 namespace {
 
+template <ProtocolMaker make, ProxyMode mode>
+std::unique_ptr<Session> make_behind_proxy() {
+  return proxy::make_session(mode, make());
+}
+
 struct Row {
   Bytes name;
-  ProtocolMaker make;
+  ProtocolMaker makers[3];  // by ProxyMode
 };
 
+template <ProtocolMaker make>
+constexpr Row row(Bytes name) {
+  return {name,
+          {make, &make_behind_proxy<make, ProxyMode::Accept>,
+           &make_behind_proxy<make, ProxyMode::Require>}};
+}
+
 constexpr Row kRows[] = {
-    {"http", &http1::make_session},
+    row<&http1::make_session>("http"),
+    row<&scgi::make_session>("scgi"),
 };
 
 }  // namespace
 
-ProtocolMaker find_protocol(Bytes name, ProxyMode) {
+ProtocolMaker find_protocol(Bytes name, ProxyMode proxy) {
   for (const Row& row : kRows) {
-    if (row.name == name) return row.make;
+    if (row.name == name) return row.makers[static_cast<size_t>(proxy)];
   }
   return nullptr;
 }

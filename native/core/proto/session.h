@@ -106,9 +106,13 @@ class Sink {
   virtual void set_deadline(Milliseconds at) = 0;
   virtual void pause() = 0;   // stop reading the socket
   virtual void resume() = 0;  // read again; receive() is called soon, also without new bytes
+  // The same, although can_open_exchange() said no and nothing has become free since.
+  virtual void stop_waiting() { resume(); }
   // After what is written has left: half-close, then read and drop for at most timeouts.linger,
   // then close.
   virtual void finish(CloseCause cause) = 0;
+  // The same for a peer that has sent all that it will, and reads to the end: not lingered for.
+  virtual void finish_at_once(CloseCause cause) { finish(cause); }
   virtual void abort(CloseCause cause) = 0;  // reset, dropping what is not written
 
   // What the PROXY protocol said, once, before any request: peer() is its source from here on.
@@ -118,6 +122,9 @@ class Sink {
   // Whether log_access() is wanted; it drops what the lane has no room for.
   [[nodiscard]] virtual bool logs_access() const { return false; }
   virtual void log_access(const AccessLine&) {}
+  // Bytes that were written and are not with the kernel, those of files too.
+  [[nodiscard]] virtual uint64_t unsent() const { return buffered(); }
+  [[nodiscard]] virtual double wall_clock_ms() { return static_cast<double>(wall_clock()) * 1000; }
   // How long the request of an exchange waited for JavaScript; asked before close_exchange().
   [[nodiscard]] virtual uint32_t queue_delay(ExchangeId) { return 0; }
   // The server's numbers as Prometheus reads them.
@@ -166,8 +173,15 @@ class Session {
   // Work that was submitted with a ticket of ours. False: nobody waits for it any more, and it is
   // left where it is.
   [[nodiscard]] virtual bool disk_done(std::unique_ptr<DiskWork>& work, Sink& sink) = 0;
-  // The connection is gone: give up every exchange. No sink call but close_exchange() is legal.
+  // The connection is gone: give up every exchange. No sink call is legal but those that read,
+  // close_exchange(), close_socket() and log_access().
   virtual void gone(Sink& sink) = 0;
+  // The connection ends behind what is written: give up every exchange. gone() still follows.
+  virtual void abandon(Sink& sink) { gone(sink); }
+  // What was written before finish() has left; gone() still follows.
+  virtual void left(Sink&) {}
+  // A response is on the wire whose end is still owed: what follows must not look like it.
+  [[nodiscard]] virtual bool is_midway() { return false; }
 };
 
 }  // namespace millrace

@@ -34,9 +34,10 @@ class HeadBuffer final {
 };
 
 // What a head says before its framing, with the lines that the route adds.
-ResponseHead head_of(Response& response, const Answer& answer, bool close, std::string& lines,
-                     Sink& sink) {
+ResponseHead head_of(Response& response, const Answer& answer, bool close, HeadForm form,
+                     std::string& lines, Sink& sink) {
   ResponseHead head;
+  head.form = form;
   head.status = response.status;
   if ((response.flags & kCommandHasDate) == 0) head.date_line = sink.date_line();
   if (!answer.route_lines.empty()) {
@@ -47,6 +48,15 @@ ResponseHead head_of(Response& response, const Answer& answer, bool close, std::
   head.close = close;
   head.keep_alive = answer.keep_alive && !close;
   return head;
+}
+
+void note_bytes(Answer& answer, size_t count) {
+  if (answer.access != nullptr) answer.access->bytes_out += count;
+}
+
+void note_head(Answer& answer, uint16_t status, size_t count) {
+  if (answer.access != nullptr) answer.access->status = status;
+  note_bytes(answer, count);
 }
 
 bool is_bodiless(const Answer& answer, uint16_t status) {
@@ -88,7 +98,7 @@ Answer* Answers::find(ExchangeId id) {
 void Answers::encode(Answer& answer, Response&& response, bool close, Sink& sink) {
   bool no_content = is_bodiless(answer, response.status);
   std::string lines;
-  ResponseHead head = head_of(response, answer, close, lines, sink);
+  ResponseHead head = head_of(response, answer, close, form_, lines, sink);
   head.content_length = !no_content && (response.flags & kCommandHasLength) == 0;
   head.length = response.body.size();
   HeadBuffer text(head);
@@ -97,6 +107,7 @@ void Answers::encode(Answer& answer, Response&& response, bool close, Sink& sink
   unanswered_--;
   answer.close = close;
   Bytes body = answer.is_head || no_content ? Bytes() : response.body;
+  note_head(answer, response.status, text.view().size() + body.size());
   if (!is_front(answer)) return hold(answer, text.view(), body);
   sink.write(text.view());
   if (body.empty()) return;
@@ -109,6 +120,7 @@ void Answers::encode_head(Answer& answer, const Response& response, const uint64
                           bool close, Sink& sink) {
   MR_CHECK(is_front(answer));
   ResponseHead head;
+  head.form = form_;
   head.status = response.status;
   if ((response.flags & kCommandHasDate) == 0) head.date_line = sink.date_line();
   head.header_lines = response.header_lines;
@@ -121,7 +133,27 @@ void Answers::encode_head(Answer& answer, const Response& response, const uint64
   answer.done = true;
   unanswered_--;
   answer.close = close;
+  note_head(answer, response.status, text.view().size());
   sink.write(text.view());
+}
+
+// --- the access log ---
+
+void Answers::log_lost(Sink& sink) {
+  uint64_t unsent = leaving_ == nullptr && is_empty() ? 0 : sink.unsent();
+  // The last bytes are those of an answer that has begun.
+  if (!is_empty() && front().access != nullptr && front().held == 0)
+    unsent = take_back(*front().access, unsent);
+  if (leaving_ != nullptr) leaving_->all_lost(unsent, sink);
+}
+
+void Answers::log_given_up(bool but_begun, Sink& sink) {
+  for (size_t i = first_; i < answers_.size(); i++) {
+    Answer& answer = answers_[i];
+    if (answer.access == nullptr || (but_begun && i == first_ && answer.begun)) continue;
+    static_cast<void>(take_back(*answer.access, answer.held));
+    std::exchange(answer.access, nullptr)->log(false, sink);
+  }
 }
 
 // --- piece by piece ---
@@ -134,16 +166,18 @@ void Answers::begin(Answer& answer, Response&& response, bool close, Sink& sink)
   } else if (has_length) {
     answer.framing = Framing::Length;
   } else {
-    answer.framing = answer.http10 ? Framing::Close : Framing::Chunked;
+    bool is_chunked = form_ == HeadForm::Http && !answer.http10;
+    answer.framing = is_chunked ? Framing::Chunked : Framing::Close;
   }
   answer.close = close || answer.framing == Framing::Close;
   std::string lines;
-  ResponseHead head = head_of(response, answer, answer.close, lines, sink);
+  ResponseHead head = head_of(response, answer, answer.close, form_, lines, sink);
   // A HEAD answer says what the GET would (RFC 9110 9.3.2).
   head.chunked = !no_content && !has_length && !answer.http10;
   HeadBuffer text(head);
   sink.count_response(response.status);
   answer.begun = true;
+  note_head(answer, response.status, 0);
   put(answer, text.view(), {}, sink);
 }
 
@@ -167,6 +201,7 @@ void Answers::add(Answer& answer, Bytes bytes, Blob blob, Sink& sink) {
   }
   auto from = static_cast<size_t>(begin - blob.data());
   blob.shrink(size);
+  note_bytes(answer, size - from);
   sink.write_blob(std::move(blob), from);
 }
 
@@ -180,6 +215,7 @@ void Answers::finish(Answer& answer, Bytes trailer_lines, Sink& sink) {
 }
 
 void Answers::put(Answer& answer, Bytes head, Bytes body, Sink& sink) {
+  note_bytes(answer, head.size() + body.size());
   if (!is_front(answer)) return hold(answer, head, body);
   sink.write(head);
   sink.write(body);
@@ -187,7 +223,7 @@ void Answers::put(Answer& answer, Bytes head, Bytes body, Sink& sink) {
 
 void Answers::encode_informational(Answer& answer, uint16_t status, Bytes header_lines,
                                    Sink& sink) {
-  if (answer.http10) return;  // RFC 9110 15.2
+  if (answer.http10 || form_ == HeadForm::Cgi) return;  // RFC 9110 15.2
   ResponseHead head;
   head.status = status;
   head.header_lines = header_lines;
@@ -220,6 +256,10 @@ bool Answers::advance(Sink& sink, bool& closed, CloseCause& cause) {
   if (!answer.done) return false;
   closed = answer.close;
   cause = answer.cause;
+  if (answer.access != nullptr) {
+    if (leaving_ == nullptr) leaving_ = std::make_unique<AccessLines>();
+    leaving_->add(std::move(answer.access));
+  }
   pop();
   return true;
 }

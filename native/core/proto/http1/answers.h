@@ -10,6 +10,8 @@
 #include "core/base/blob.h"
 #include "core/base/clock.h"
 #include "core/model/exchange.h"
+#include "core/proto/http1/access.h"
+#include "core/proto/http1/encoder.h"
 #include "core/proto/http1/file_answer.h"
 #include "core/proto/session.h"
 #include "core/proto/upgrade.h"
@@ -21,14 +23,15 @@ enum class Framing : uint8_t {
   None,     // there is no body on the wire: HEAD, 204, 304
   Length,   // the header lines say Content-Length
   Chunked,  // RFC 9112 7.1
-  Close,    // by the end of the connection: HTTP/1.0
+  Close,    // by the end of the connection: HTTP/1.0, CGI
 };
 
 struct Answer {
-  std::unique_ptr<FileAnswer> file;  // it is a file; looked for when its turn comes
-  std::unique_ptr<Upgrade> upgrade;  // what the connection may become instead
-  ExchangeId id;                     // not valid: answered on the loop
-  Blob bytes;                        // encoded but not its turn yet: the first `held` of them
+  std::unique_ptr<FileAnswer> file;     // it is a file; looked for when its turn comes
+  std::unique_ptr<Upgrade> upgrade;     // what the connection may become instead
+  std::unique_ptr<AccessEntry> access;  // where the log is wanted
+  ExchangeId id;                        // not valid: answered on the loop
+  Blob bytes;                           // encoded but not its turn yet: the first `held` of them
   Bytes route_lines;  // header lines that the route adds to whatever answers; the route table owns
                       // them
   Milliseconds started = 0;
@@ -57,6 +60,8 @@ struct Response {
 
 class Answers final {
  public:
+  explicit Answers(HeadForm form = HeadForm::Http) : form_(form) {}
+
   [[nodiscard]] bool is_empty() const { return first_ == answers_.size(); }
   [[nodiscard]] size_t size() const { return answers_.size() - first_; }
   [[nodiscard]] size_t unanswered() const { return unanswered_; }
@@ -82,7 +87,16 @@ class Answers final {
   // A blob holds the bytes between kBlobFront and kBlobBack spare ones.
   void add(Answer& answer, Bytes bytes, Blob blob, Sink& sink);
   void finish(Answer& answer, Bytes trailer_lines, Sink& sink);
-  // A 1xx response, or nothing for an HTTP/1.0 client.
+  // The access log: answers that are written and have not left; those that have; what becomes of
+  // them when the connection is over, and of those that are not written and never will be.
+  [[nodiscard]] size_t leaving() const { return leaving_ == nullptr ? 0 : leaving_->size(); }
+  void log_left(Sink& sink) {
+    if (leaving_ != nullptr) leaving_->all_left(sink);
+  }
+  void log_lost(Sink& sink);
+  // `but_begun`: without the front of which some is written.
+  void log_given_up(bool but_begun, Sink& sink);
+  // A 1xx response, or nothing for an HTTP/1.0 client and in CGI's form.
   void encode_informational(Answer& answer, uint16_t status, Bytes header_lines, Sink& sink);
   // Writes what the front has ready; true when the front is done and was popped. `closed` then says
   // whether it ends the connection, and why.
@@ -92,8 +106,10 @@ class Answers final {
   void hold(Answer& answer, Bytes head, Bytes body);
   void put(Answer& answer, Bytes head, Bytes body, Sink& sink);
 
+  const HeadForm form_;
   std::vector<Answer> answers_;
   size_t first_ = 0;
+  std::unique_ptr<AccessLines> leaving_;
   size_t held_bytes_ = 0;
   size_t unanswered_ = 0;
 };

@@ -12,6 +12,7 @@ namespace {
 
 constexpr Bytes kVersion = "HTTP/1.1 ";
 constexpr size_t kBeforeReason = kVersion.size() + 4;  // "HTTP/1.1 200 "
+constexpr Bytes kCgiStatus = "Status: ";
 constexpr Bytes kLineEnd = "\r\n";
 constexpr Bytes kContentLength = "Content-Length: ";
 constexpr Bytes kChunked = "Transfer-Encoding: chunked\r\n";
@@ -135,6 +136,23 @@ char* put_status_line(char* out, uint16_t status) {
   return put(out, " \r\n");  // the SP stays without a reason; RFC 9112 4
 }
 
+char* put_length(char* out, uint64_t length) {
+  out = put(out, kContentLength);
+  out += write_decimal(length, out);
+  return put(out, kLineEnd);
+}
+
+size_t write_cgi_head(const ResponseHead& head, char* out) {
+  char line[kStatusLineBytesMax];
+  const auto length = static_cast<size_t>(put_status_line(line, head.status) - line);
+  char* at = put(out, kCgiStatus);
+  at = put(at, Bytes(line, length).substr(kVersion.size()));
+  at = put(at, head.header_lines);
+  if (head.content_length) at = put_length(at, head.length);
+  at = put(at, kLineEnd);
+  return static_cast<size_t>(at - out);
+}
+
 char* put_date_line(char* out, UnixSeconds now) {
   out = put(out, "Date: ");
   write_http_date(now, out);
@@ -165,14 +183,11 @@ size_t response_head_size_max(const ResponseHead& head) {
 }
 
 size_t write_response_head(const ResponseHead& head, char* out) {
+  if (head.form == HeadForm::Cgi) return write_cgi_head(head, out);
   char* at = put_status_line(out, head.status);
   at = put(at, head.date_line);
   at = put(at, head.header_lines);
-  if (head.content_length) {
-    at = put(at, kContentLength);
-    at += write_decimal(head.length, at);
-    at = put(at, kLineEnd);
-  }
+  if (head.content_length) at = put_length(at, head.length);
   if (head.chunked) at = put(at, kChunked);
   if (head.close) {
     at = put(at, kClose);

@@ -23,6 +23,10 @@ class DateLine final {
   size_t length_ = 0;
 };
 
+// Cgi: "Status: NNN Reason" (RFC 3875 6.3.3), and nothing of the connection: no date_line, chunked,
+// close and keep_alive, which are the gateway's.
+enum class HeadForm : uint8_t { Http, Cgi };
+
 struct ResponseHead {
   uint16_t status = 200;        // 100 to 999
   Bytes date_line = {};         // empty: none
@@ -32,6 +36,7 @@ struct ResponseHead {
   bool chunked = false;     // write Transfer-Encoding: chunked
   bool close = false;       // Connection: close; goes before keep_alive
   bool keep_alive = false;  // Connection: keep-alive (an HTTP/1.0 client asked for it)
+  HeadForm form = HeadForm::Http;
 };
 
 [[nodiscard]] size_t response_head_size_max(const ResponseHead& head);

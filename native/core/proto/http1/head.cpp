@@ -263,6 +263,17 @@ int parse_request_head_scalar(Bytes input, size_t last_length, const HeadLimits&
   return parse_head<ScalarScanner>(input, last_length, limits, head, fields, error);
 }
 
+bool is_request_target(Bytes method, Bytes target) {
+  const char* end = target.data() + target.size();
+  return !target.empty() && VectorScanner::target_end(target.data(), end) == end &&
+         is_target(method, target);
+}
+
+bool is_field_value(Bytes value) {
+  const char* end = value.data() + value.size();
+  return VectorScanner::value_end(value.data(), end) == end;
+}
+
 int parse_fields(Bytes input, size_t last_length, const HeadLimits& limits, HeaderField* fields,
                  uint32_t& count, ErrorCode& error) {
   count = 0;

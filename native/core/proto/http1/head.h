@@ -44,4 +44,9 @@ struct HeadLimits {
 [[nodiscard]] int parse_fields(Bytes input, size_t last_length, const HeadLimits& limits,
                                HeaderField* fields, uint32_t& count, ErrorCode& error);
 
+// Whether a request line of that method may hold the target (RFC 9112 3.2).
+[[nodiscard]] bool is_request_target(Bytes method, Bytes target);
+// Whether a field line may hold the value (RFC 9110 5.5).
+[[nodiscard]] bool is_field_value(Bytes value);
+
 }  // namespace millrace::http1

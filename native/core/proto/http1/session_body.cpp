@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "core/model/request_event.h"
 #include "core/proto/http1/head.h"
@@ -27,7 +28,7 @@ bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match,
   reading.size_max = body_bytes_max(*match.route, sink.limits());
   reading.started = reading.progress = sink.now();
   if (!is_native(*match.route)) {
-    RequestText text{head, match, path_length, sink.peer().view()};
+    RequestText text{head, match, path_length, sink.peer().view(), variables()};
     reading.record = Blob::uninitialized(request_event_size(text));
     auto* event = new (reading.record.data()) Event();
     fill_request_event(text, *event);
@@ -106,13 +107,14 @@ bool Http1Session::step_trailers(MutableBytes unread, size_t& consumed, Sink& si
     offered_ = static_cast<uint32_t>(unread.size());
     return false;
   }
-  offered_ = 0;
+  size_t seen = std::exchange(offered_, 0);
   bool broken = parsed == kBroken;
   for (uint32_t i = 0; !broken && i < count; i++) broken = is_forbidden_trailer(fields[i].name);
   if (broken) {
     break_body(error == ErrorCode::HeadersTooLarge ? error : ErrorCode::BadTrailer, sink);
     return false;
   }
+  if (static_cast<size_t>(parsed) > seen) body_arrived(static_cast<size_t>(parsed) - seen, sink);
   if (!is_native(*reading_->route)) keep_trailers(fields, count);
   consumed += static_cast<size_t>(parsed);
   return body_complete(sink);
@@ -141,19 +143,26 @@ void Http1Session::body_arrived(size_t bytes, Sink& sink) {
   if (reading.waits_for_continue) reading.started = reading.progress;
   reading.waits_for_continue = false;
   reading.arrived += bytes;
+  if (!logs_access_ || reading.stream == nullptr) return;
+  Answer* answer = answers_.find(reading.stream->id());
+  if (answer != nullptr && answer->access != nullptr) answer->access->bytes_in += bytes;
 }
 
 bool Http1Session::body_complete(Sink& sink) {
   Reading& reading = *reading_;
   if (reading.stream != nullptr) return end_stream(sink);
+  if (reading.answer.access != nullptr)
+    reading.answer.access->bytes_in += std::exchange(reading.arrived, 0);
   if (is_native(*reading.route)) {
     answer_natively(*reading.route, std::move(reading.answer), sink);
-  } else if (sink.can_open_exchange()) {
-    hand_over_read(sink);
   } else {
-    held_back_ = true;
-    phase_ = Phase::Complete;
-    return false;
+    Room room = sink.is_overloaded() ? Room::Never : look_for_room(sink);
+    if (room == Room::Later) {
+      phase_ = Phase::Complete;
+      return false;
+    }
+    if (room == Room::There) hand_over_read(sink);
+    if (room == Room::Never) shed_read(sink);
   }
   if (phase_ == Phase::Dead) return false;
   reading_ = nullptr;
@@ -164,14 +173,24 @@ bool Http1Session::body_complete(Sink& sink) {
 
 // --- to JavaScript ---
 
+// A lane has room for a head within its limits and kInlineBodyMax bytes. Variables say much of the
+// head twice: then the body goes by itself.
+bool Http1Session::fits_inline(size_t record_size, uint64_t body_size, const Limits& limits) const {
+  if (body_size > kInlineBodyMax) return false;
+  if (dialect_ == nullptr) return true;
+  auto heads = static_cast<size_t>(limits.header_bytes_max + limits.trailer_bytes_max);
+  return record_size + body_size <= sizeof(Event) + heads + kInlineBodyMax;
+}
+
 void Http1Session::hand_over(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
                              Answer&& answer, Bytes body, Sink& sink) {
   answer.id = sink.open_exchange();
-  RequestText text{head, match, path_length, sink.peer().view()};
+  RequestText text{head, match, path_length, sink.peer().view(), variables()};
   size_t size = request_event_size(text);
-  bool is_inline = body.size() <= kInlineBodyMax;
+  bool is_inline = fits_inline(size, body.size(), sink.limits());
   Event* event = sink.begin_event(answer.id, size + (is_inline ? body.size() : 0));
   MR_CHECK(event != nullptr);
+  if (answer.access != nullptr) answer.access->bytes_in += body.size();
   char* out = fill_request_event(text, *event);
   event->body_length = static_cast<uint32_t>(body.size());
   if (is_inline) {
@@ -186,7 +205,7 @@ void Http1Session::hand_over(const RequestHead& head, const RouteMatch& match, u
 void Http1Session::hand_over_read(Sink& sink) {
   Reading& reading = *reading_;
   size_t size = reading.record.size() + reading.trailers.size();
-  bool is_inline = reading.size <= kInlineBodyMax;
+  bool is_inline = fits_inline(size, reading.size, sink.limits());
   ExchangeId id = reading.answer.id = sink.open_exchange();
   Event* event = sink.begin_event(id, size + (is_inline ? static_cast<size_t>(reading.size) : 0));
   MR_CHECK(event != nullptr);
@@ -197,7 +216,7 @@ void Http1Session::hand_over_read(Sink& sink) {
                 reading.trailers.size());
   }
   event->size = record_size;
-  event->head_b = static_cast<uint32_t>(reading.trailers.size());
+  event->head_b += static_cast<uint32_t>(reading.trailers.size());
   event->body_length = static_cast<uint32_t>(reading.size);
   if (is_inline) {
     char* out = reinterpret_cast<char*>(event) + size;
@@ -219,6 +238,11 @@ void Http1Session::publish(Event& event, Answer&& answer, Sink& sink) {
   event.listener = sink.listener();
   event.queued_at = static_cast<uint32_t>(sink.now());
   event.head_a = sink.connection_index();
+  if (answer.access != nullptr) {
+    answer.access->exchange = answer.id;
+    answer.access->route = event.route;
+  }
+  event.status = sink.connection_generation();
   sink.end_event(&event);
   answers_.push(std::move(answer));
 }

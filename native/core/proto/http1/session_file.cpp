@@ -66,8 +66,9 @@ void Http1Session::file_found(Answer& answer, FindFileWork& found, Sink& sink) {
                (is_streaming(answer.id) && cannot_leave(sink));
   if (close) last_request_ = true;
   expect_more_of(plan.lines.size() + plan.text.size() + found.opened.content.size(), sink);
-  if (answer.id.is_valid()) sink.close_exchange(answer.id, true);
+  if (answer.id.is_valid()) close_exchange(answer, true, sink);
   answers_.encode_head(answer, response, plan.has_length ? &plan.length : nullptr, close, sink);
+  if (!answer.is_head && answer.access != nullptr) answer.access->bytes_out += plan.length;
   if (!answer.is_head)
     send_plan(plan, std::move(found.opened.file), std::move(found.opened.content), sink);
   if (is_streaming(answer.id)) leave_body(sink);

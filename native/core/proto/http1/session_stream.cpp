@@ -230,7 +230,7 @@ void Http1Session::answer_command(const Command& command, Answer& answer, Respon
     default: break;
   }
   MR_CHECK(answer.begun);
-  sink.close_exchange(answer.id, true);
+  close_exchange(answer, true, sink);
   answers_.finish(answer, response.header_lines, sink);
   over(answer, sink);
 }

@@ -17,6 +17,11 @@ constexpr size_t kAheadBytes = 64 * 1024;
 bool Http1Session::judge_upgrade(const RequestHead& head, const RequestRules& rules,
                                  const Route& route, Answer& answer, Sink& sink) {
   if (is_native(route)) return true;
+  if (dialect_ != nullptr) {
+    // Nothing takes over from a gateway's connection.
+    if (route.is_socket) refuse(ErrorCode::WsRequired, sink);
+    return !route.is_socket;
+  }
   if (route.is_socket && sink.draining()) {
     refuse(ErrorCode::Unavailable, sink);
     return false;
@@ -60,7 +65,7 @@ void Http1Session::stay(Answer& answer, Sink& sink) {
 }
 
 void Http1Session::refuse_late(Answer& answer, Sink& sink) {
-  sink.close_exchange(answer.id, false);
+  close_exchange(answer, false, sink);
   Response response;
   response.status = error_code_status(ErrorCode::Unavailable);
   response.header_lines = "Content-Type: text/plain;charset=utf-8\r\n";
@@ -81,6 +86,13 @@ void Http1Session::change_over(const Command& command, Answer& answer, Bytes hea
   head.append(header_lines).append("\r\n");
   sink.write(head);
   sink.count_response(101);
+  answers_.log_left(sink);
+  if (answer.access != nullptr) {
+    answer.access->status = 101;
+    answer.access->queue_ms = sink.queue_delay(id);
+    answer.access->bytes_out = head.size();
+    answer.access->log(true, sink);
+  }
   answer.done = true;
   answers_.pop();
   phase_ = Phase::Dead;
