@@ -9,8 +9,11 @@
 
 #include "addon/bodies.h"
 #include "addon/commands.h"
+#include "addon/connections.h"
 #include "addon/environment.h"
+#include "addon/hand_over.h"
 #include "addon/host.h"
+#include "addon/logs.h"
 #include "addon/options.h"
 #include "addon/sockets.h"
 
@@ -109,17 +112,31 @@ void control(const Napi::CallbackInfo& info) {
   Host* host = host_of(info);
   if (host == nullptr) return;
   auto kind = static_cast<CommandKind>(info[1].As<Napi::Number>().Uint32Value());
-  host->control(kind, info[2].As<Napi::Number>().Uint32Value());
+  auto number = [&](size_t at) {
+    return info[at].IsNumber() ? info[at].As<Napi::Number>().Uint32Value() : 0;
+  };
+  bool keeps_paths = info[4].IsBoolean() && info[4].As<Napi::Boolean>().Value();
+  host->control(kind, number(2), number(3), keeps_paths);
 }
 
 void metrics(const Napi::CallbackInfo& info) {
   Host* host = host_of(info);
   auto into = info[1].As<Napi::Float64Array>();
-  if (host == nullptr || into.ElementLength() < kStatsCount) return;
+  if (host == nullptr) return;
+  MR_CHECK(into.ElementLength() == kStatsCount + kQueueCount);
   std::memset(into.Data(), 0, into.ByteLength());
   for (size_t i = 0; i < host->server().loop_count(); i++) {
-    add_stats(host->server().loop(i).stats_view(), into.Data());
+    Loop& loop = host->server().loop(i);
+    add_stats(loop.stats_view(), into.Data());
+    add_queue_meter(loop.lane().queue, into.Data() + kStatsCount);
   }
+}
+
+Napi::Value prometheus(const Napi::CallbackInfo& info) {
+  Host* host = host_of(info);
+  std::string text;
+  if (host != nullptr) host->server().write_metrics(text);
+  return Napi::String::New(info.Env(), text);
 }
 
 void ref(const Napi::CallbackInfo& info) {
@@ -150,10 +167,14 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add_commands(env, exports, *environment);
   add_bodies(env, exports, *environment);
   add_sockets(env, exports, *environment);
+  add_connections(env, exports, *environment);
+  add_logs(env, exports, *environment);
+  add_hand_over(env, exports, *environment);
   exports.Set("open", Napi::Function::New<open>(env, "open", environment));
   exports.Set("takeBody", Napi::Function::New<take_body>(env, "takeBody", environment));
   exports.Set("control", Napi::Function::New<control>(env, "control", environment));
   exports.Set("metrics", Napi::Function::New<metrics>(env, "metrics", environment));
+  exports.Set("prometheus", Napi::Function::New<prometheus>(env, "prometheus", environment));
   exports.Set("ref", Napi::Function::New<ref>(env, "ref", environment));
   exports.Set("release", Napi::Function::New<release>(env, "release", environment));
   exports.Set("census", Napi::Function::New<census>(env, "census", environment));

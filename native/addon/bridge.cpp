@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -30,6 +31,8 @@ void Bridge::ring_doorbell() {
 
 uint32_t Bridge::gather(MutableBytes batch, std::string& text) {
   uint32_t count = 0;
+  uint32_t requests = 0;
+  uint32_t now = 0;
   size_t offset = 0;
   while (char* record = lane_.events.front()) {
     const auto& event = *reinterpret_cast<const Event*>(record);
@@ -38,13 +41,26 @@ uint32_t Bridge::gather(MutableBytes batch, std::string& text) {
     uint32_t text_length = event_text_length(event);
     bool fits = offset + size <= batch.size() && text.size() + text_length <= kTextPerBatch;
     if (count > 0 && (!fits || count == kEventsPerBatch)) break;
+    if (event.kind == static_cast<uint16_t>(EventKind::Request)) {
+      // One look at the clock per batch: that of the loop, which queued_at is of.
+      if (requests++ == 0) now = static_cast<uint32_t>(loop_.poller().now());
+      measure(event, now);
+    }
     copy_event(event, batch.data() + offset, size, text);
     offset += size;
     count++;
     lane_.events.pop(event.size);
   }
   if (count > 0) lane_.events_taken();
+  lane_.queue.add_batch(requests);
   return count;
+}
+
+void Bridge::measure(const Event& event, uint32_t now) {
+  auto delay = static_cast<int32_t>(now - event.queued_at);
+  lane_.queue.add_delay(delay);
+  if (lane_.meters.keeps_delays())
+    lane_.meters.set_delay(event.exchange, static_cast<uint32_t>(std::max(delay, 0)));
 }
 
 void Bridge::copy_event(const Event& event, char* out, size_t size, std::string& text) {

@@ -80,6 +80,7 @@ class Bridge final {
   [[nodiscard]] bool is_queue_of(ExchangeId id) const {
     return queues_ != nullptr && queues_[id.slot].generation == id.generation + 1;
   }
+  void measure(const Event& event, uint32_t now);
   void copy_event(const Event& event, char* out, size_t size, std::string& text);
 
   Host& host_;

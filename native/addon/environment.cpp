@@ -21,4 +21,9 @@ Host* Environment::host(uint32_t number) const {
   return found == hosts_.end() ? nullptr : found->second;
 }
 
+OpenLog* Environment::log(uint32_t number) const {
+  auto found = logs_.find(number);
+  return found == logs_.end() ? nullptr : found->second;
+}
+
 }  // namespace millrace::addon

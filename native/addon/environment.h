@@ -13,6 +13,7 @@
 namespace millrace::addon {
 
 class Host;
+class OpenLog;
 
 class Environment final {
  public:
@@ -32,6 +33,11 @@ class Environment final {
   [[nodiscard]] Host* host(uint32_t number) const;
   [[nodiscard]] const std::map<uint32_t, Host*>& hosts() const { return hosts_; }
 
+  [[nodiscard]] uint32_t next_log() { return ++last_log_; }
+  void add_log(uint32_t number, OpenLog* log) { logs_[number] = log; }
+  void remove_log(uint32_t number) { logs_.erase(number); }
+  [[nodiscard]] OpenLog* log(uint32_t number) const;
+
   // Scratch of respondMany(): grows to what src/outbox.ts sends at once and stays.
   [[nodiscard]] std::u16string& answers_text() { return answers_text_; }
 
@@ -40,6 +46,8 @@ class Environment final {
   std::vector<Bridge*> lanes_;
   std::map<uint32_t, Host*> hosts_;
   uint32_t last_host_ = 0;
+  std::map<uint32_t, OpenLog*> logs_;
+  uint32_t last_log_ = 0;
 };
 
 }  // namespace millrace::addon

@@ -169,13 +169,15 @@ void Host::make_room(Bridge& bridge) {
   bridge.flush();
 }
 
-void Host::control(CommandKind kind, uint32_t wait_ms) {
+void Host::control(CommandKind kind, uint32_t wait_ms, uint32_t idle_ms, bool keeps_paths) {
   if (released_) return;
+  if (keeps_paths) server_->keep_paths();
   if (kind == CommandKind::Close) server_->release_listeners();
   for (auto& bridge : bridges_) {
     Command* command = bridge->begin_command(0).command;
     command->kind = static_cast<uint16_t>(kind);
     command->amount = wait_ms;
+    command->blob = idle_ms;
     bridge->end_command(command);
   }
 }

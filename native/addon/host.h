@@ -30,7 +30,9 @@ class Host final {
   [[nodiscard]] int start();
   // Stops the server and lets everything go; safe inside a dispatch.
   void release();
-  void control(CommandKind kind, uint32_t wait_ms);
+  // Of Close: until what is left is cut, until idle connections are ended, and whether files of
+  // unix sockets stay.
+  void control(CommandKind kind, uint32_t wait_ms, uint32_t idle_ms, bool keeps_paths);
   void ref(bool alive);
 
   // Hands the lane's events to JavaScript until there are none. `enter` makes the outermost call of

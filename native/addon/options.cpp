@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "core/model/close_cause.h"
+
 namespace millrace::addon {
 namespace {
 
@@ -52,7 +54,7 @@ bool read_route(const Napi::Object& object, Route& route) {
   int64_t kind = number_of(object, "kind", -1);
   int64_t body = number_of(object, "body", -1);
   int64_t id = number_of(object, "id", -1);
-  if (kind < 0 || kind > static_cast<int64_t>(RouteKind::File) || body < 0 ||
+  if (kind < 0 || kind > static_cast<int64_t>(RouteKind::Metrics) || body < 0 ||
       body > static_cast<int64_t>(BodyMode::Stream) || id < 0 || id > UINT16_MAX) {
     return fail(object.Env(), "route");
   }
@@ -96,6 +98,10 @@ bool read_listener(const Napi::Object& object, ListenerOptions& listener) {
   request.reuse_port = flag_of(object, "reusePort");
   request.ipv6_only = flag_of(object, "ipv6Only");
   listener.protocol = text_of(object, "protocol");
+  int64_t proxy = number_of(object, "proxy", 0);
+  if (proxy < 0 || proxy > static_cast<int64_t>(ProxyMode::Require))
+    return fail(object.Env(), "proxy");
+  listener.proxy = static_cast<ProxyMode>(proxy);
   return true;
 }
 
@@ -160,6 +166,18 @@ bool read_limits(const Napi::Object& options, Limits& limits) {
   return limits_are_valid(limits) || fail(options.Env(), "limits");
 }
 
+bool read_observation(const Napi::Object& options, Observation& observation) {
+  Napi::Value value = options.Get("observe");
+  if (!value.IsObject()) return true;
+  auto object = value.As<Napi::Object>();
+  int64_t causes = number_of(object, "causes", 0);
+  if (causes < 0 || causes >= int64_t{1} << kCauseCount) return fail(object.Env(), "observe");
+  observation.connections = flag_of(object, "connections");
+  observation.access = flag_of(object, "access");
+  observation.causes = static_cast<uint16_t>(causes);
+  return true;
+}
+
 }  // namespace
 
 bool read_options(const Napi::Object& object, ServerOptions& options) {
@@ -180,7 +198,7 @@ bool read_options(const Napi::Object& object, ServerOptions& options) {
          read_list(object, "routes", options.routes, read_row) &&
          read_optional_route(object, "fallback", options.fallback) &&
          read_optional_route(object, "methodNotAllowed", options.method_not_allowed) &&
-         read_limits(object, options.limits);
+         read_limits(object, options.limits) && read_observation(object, options.observation);
 }
 
 }  // namespace millrace::addon

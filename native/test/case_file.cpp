@@ -214,8 +214,8 @@ bool read_event(Bytes rest, Step& step) {
     step.http10 = version == "HTTP/1.0";
     return version.empty() || step.http10;
   }
-  if (what == "header") {
-    step.kind = StepKind::Header;
+  if (what == "header" || what == "variable") {
+    step.kind = what == "header" ? StepKind::Header : StepKind::Variable;
     step.name = std::string(take_word(rest));
     return take_quoted(rest, step.text);
   }
@@ -300,6 +300,10 @@ bool read_line(Bytes line, CaseScript& script, Step step) {
   const Bytes word = line.substr(0, colon);
   const Bytes rest = line.substr(colon + 1);
   if (word == "level") return read_levels(rest, script.levels);
+  if (word == "protocol") {
+    script.protocol = rest.substr(std::min(rest.find_first_not_of(' '), rest.size()));
+    return script.protocol == "scgi";
+  }
   if (word == "limits") return read_limits(rest, script.limits);
   if (word == "route") return read_route(rest, script.routes);
   if (!read_worded(word, rest, step)) return false;

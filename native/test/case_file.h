@@ -1,10 +1,11 @@
 // Reads test/cases/*.case: wire transcripts that run against the session alone, the loop over sim
 // and (by test/cases.test.ts) real sockets. One step per line:
 //   case: TITLE · level: 1 2 3 · limits: NAME=VALUE … · route: METHOD PATTERN KIND [max=N]
+//   protocol: scgi (else http): answers and refusals are in CGI's form
 //   > BYTES        from the peer; a further > belongs to the same read, |> begins the next one
 //   half-close · reset · drain · stop · advance: N ms · window: N (bytes the peer takes)
 //   event: request METHOD TARGET [HTTP/1.0] · event: header NAME "VALUE" · event: body "BYTES"
-//   event: aborted · event: peer-closed
+//   event: aborted · event: peer-closed · event: variable NAME "VALUE" (of SCGI)
 //   Of the newest request or #N, on a route of kind stream: read: [#N] BYTES (of credit)
 //   event: [#N] chunks "BYTES" (all that came since the last look) · event: [#N] body-end
 //   event: [#N] trailer NAME "VALUE" (of it) · event: [#N] body-failed ERROR_CODE
@@ -37,6 +38,7 @@ enum class StepKind : uint8_t {
   Request,
   Header,
   Body,
+  Variable,
   Aborted,
   PeerClosed,
   Read,
@@ -79,6 +81,7 @@ struct CaseScript {
   std::string file;
   int line = 0;
   unsigned levels = 7;  // bit 0: session, 1: loop, 2: sockets
+  std::string protocol = "http";
   Limits limits;
   std::vector<RouteRow> routes;  // none: one handler takes everything
   std::vector<Step> steps;

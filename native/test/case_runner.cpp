@@ -10,6 +10,7 @@ namespace millrace::test {
 namespace {
 
 constexpr Bytes kProbe = "GET /open HTTP/1.1\r\nHost: a\r\n\r\n";
+constexpr Bytes kScgiProbe("24:CONTENT_LENGTH\0000\0SCGI\0001\0,", 28);
 
 std::string printable(Bytes bytes) {
   std::string text;
@@ -30,10 +31,16 @@ std::string printable(Bytes bytes) {
   return text;
 }
 
-std::string answer_text(int64_t status, Bytes headers, Bytes body) {
-  std::string text = "HTTP/1.1 " + std::to_string(status) + " ";
+// "HTTP/1.1 200 OK" or "Status: 200 OK", and the Date where it is ours.
+std::string first_lines(int64_t status, bool is_scgi) {
+  std::string text = is_scgi ? "Status: " : "HTTP/1.1 ";
+  text += std::to_string(status) + " ";
   text += http1::reason_phrase(static_cast<uint16_t>(status));
-  text += "\r\nDate: *\r\n";
+  return text + (is_scgi ? "\r\n" : "\r\nDate: *\r\n");
+}
+
+std::string answer_text(int64_t status, Bytes headers, Bytes body, bool is_scgi) {
+  std::string text = first_lines(status, is_scgi);
   text += headers;
   text += "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n";
   text += body;
@@ -43,7 +50,7 @@ std::string answer_text(int64_t status, Bytes headers, Bytes body) {
 class Run final {
  public:
   Run(const CaseScript& script, World& world, Cut cut)
-      : script_(script), world_(world), cut_(cut) {}
+      : script_(script), world_(world), cut_(cut), is_scgi_(script.protocol == "scgi") {}
 
   bool run() {
     for (const Step& step : script_.steps) {
@@ -75,6 +82,7 @@ class Run final {
       case StepKind::Request:
       case StepKind::Header:
       case StepKind::Body:
+      case StepKind::Variable:
       case StepKind::Aborted:
       case StepKind::PeerClosed: return see(step);
       case StepKind::Chunks:
@@ -92,7 +100,7 @@ class Run final {
       case StepKind::Expect: return expect_bytes(step, step.text);
       case StepKind::ExpectMaybe: maybe_ = step.text; return true;
       case StepKind::Answered:
-        return expect_bytes(step, answer_text(step.amount, step.headers, step.text));
+        return expect_bytes(step, answer_text(step.amount, step.headers, step.text, is_scgi_));
       case StepKind::Refused: return refused(step);
       case StepKind::Open: return open(step);
       case StepKind::Closed:
@@ -181,6 +189,7 @@ class Run final {
 
   bool see(const Step& step) {
     if (step.kind == StepKind::Header) return see_header(step);
+    if (step.kind == StepKind::Variable) return see_variable(step);
     if (step.kind == StepKind::Body) {
       if (asked_.empty()) return fail(step, "no request yet");
       const std::string& body = asked_.back().event.body;
@@ -208,6 +217,14 @@ class Run final {
       return fail(step, "no such header");
     }
     return value == step.text || fail(step, "header is " + printable(value));
+  }
+
+  bool see_variable(const Step& step) {
+    const std::string nul(1, '\0');
+    if (asked_.empty()) return fail(step, "no request yet");
+    const std::string text = nul + asked_.back().event.trailers;
+    const bool is_there = text.find(nul + step.name + nul + step.text + nul) != std::string::npos;
+    return is_there || fail(step, "variables are " + printable(text));
   }
 
   bool answer(const Step& step) {
@@ -277,17 +294,17 @@ class Run final {
     if (end == std::string::npos) return fail(step, "wrote " + printable(written_));
     const std::string body = written_.substr(end + 4);
     const std::string head = written_.substr(0, end + 4);
-    std::string expected = "HTTP/1.1 " + std::to_string(step.amount) + " ";
-    expected += http1::reason_phrase(static_cast<uint16_t>(step.amount));
-    expected += "\r\nDate: *\r\nContent-Type: text/plain;charset=utf-8\r\nContent-Length: ";
-    expected += std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n";
+    std::string expected = first_lines(step.amount, is_scgi_);
+    expected += "Content-Type: text/plain;charset=utf-8\r\nContent-Length: ";
+    expected += std::to_string(body.size());
+    expected += is_scgi_ ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n";
     if (head != expected || !body.starts_with(code)) {
       return fail(step, "wrote " + printable(written_));
     }
     written_.clear();
     if (!world_.sends_no_more()) return fail(step, "the connection stays open");
     if (world_.is_reset()) return fail(step, "the connection was reset");
-    world_.feed(kProbe);
+    world_.feed(is_scgi_ ? kScgiProbe : kProbe);
     return no_more(step);
   }
 
@@ -342,6 +359,7 @@ class Run final {
   const CaseScript& script_;
   World& world_;
   const Cut cut_;
+  const bool is_scgi_;
   size_t sent_ = 0;
   std::deque<SeenEvent> events_;
   std::vector<Asked> asked_;

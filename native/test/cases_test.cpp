@@ -39,7 +39,8 @@ void fill_router(const CaseScript& script, Router& router) {
 
 class SessionWorld final : public World {
  public:
-  SessionWorld(const CaseScript& script, const Router& router) : sink_(script.limits, router) {}
+  SessionWorld(const CaseScript& script, const Router& router)
+      : sink_(script.limits, router, find_protocol(script.protocol)()) {}
 
   void feed(Bytes bytes) override { sink_.feed(bytes); }
   void half_close() override { sink_.half_close(); }
@@ -81,7 +82,7 @@ class LoopWorld final : public World {
     auto sim = std::make_unique<Sim>();
     sim_ = sim.get();
     loop_ = std::make_unique<Loop>(std::move(sim), script.limits, router, disk_, 1);
-    EXPECT(loop_->listen(0, Fd(), find_protocol("http")).is_ok());
+    EXPECT(loop_->listen(0, Fd(), find_protocol(script.protocol)).is_ok());
     peer_ = sim_->connect(0);
     turn();
   }

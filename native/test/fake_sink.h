@@ -1,4 +1,4 @@
-// FakeSink: a connection without a loop: one HTTP/1 session, virtual time, and all that it emits
+// FakeSink: a connection without a loop: one session (HTTP/1), virtual time, and all that it emits
 // and writes kept as values. Bytes the session leaves unread come again, in a buffer of exactly
 // their size.
 #pragma once
@@ -6,6 +6,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <semaphore>
 #include <string>
@@ -20,11 +21,13 @@ namespace millrace::test {
 
 class FakeSink final : public Sink {
  public:
-  FakeSink(const Limits& limits, const Router& router)
-      : limits_(limits),
+  FakeSink(const Limits& limits, const Router& router,
+           std::unique_ptr<Session> session = http1::make_session(), bool with_access_log = false)
+      : wants_access(with_access_log),
+        limits_(limits),
         router_(router),
         fields_(static_cast<size_t>(limits.header_count_max)),
-        session_(http1::make_session()) {
+        session_(std::move(session)) {
     inbox_.set_wake(&FakeSink::wake, this);
     offer();
   }
@@ -38,6 +41,20 @@ class FakeSink final : public Sink {
   std::vector<SeenEvent> events;
   std::string written;
   std::vector<ErrorCode> refusals;
+  std::vector<ProxyHeader> proxy_headers;
+  const bool wants_access;
+  struct LoggedLine {
+    AccessFigures figures;
+    ExchangeId exchange;
+    uint16_t route = 0;
+    uint16_t status = 0;
+    uint16_t flags = 0;
+    std::string method;
+    std::string target;
+    std::string fields;  // "name: value\n" each
+  };
+  std::vector<LoggedLine> log;
+  uint32_t delay = 0;  // what queue_delay() says
 
   // --- what a connection tells its session ---
   void feed(Bytes bytes) {
@@ -49,7 +66,8 @@ class FakeSink final : public Sink {
   void half_close() {
     if (!is_open_) return;
     peer_closed_ = true;
-    session_->peer_closed(*this);
+    close_unsaid_ = unoffered_;  // behind the bytes that came before
+    if (!close_unsaid_) session_->peer_closed(*this);
     settle();
   }
   // Both in one batch of completions: before what the first led to goes on.
@@ -61,9 +79,10 @@ class FakeSink final : public Sink {
   void lose() { close(); }
   void start_draining() { draining_ = true; }
   void stop() {
-    draining_ = true;
+    draining_ = closing_ = true;
     if (!is_open_) return;
-    session_->drain(*this);
+    drain_unsaid_ = unoffered_;
+    if (!drain_unsaid_) session_->drain(*this);
     settle();
   }
   void answer(ExchangeId exchange, const CommandText& text) {
@@ -117,6 +136,7 @@ class FakeSink final : public Sink {
   [[nodiscard]] Milliseconds armed() const { return is_open_ ? deadline_ : kNever; }
   [[nodiscard]] CloseCause cause() const { return cause_; }
   size_t late_commands = 0;
+  size_t largest_event = 0;  // bytes
 
   // --- Sink ---
   bool can_open_exchange() override {
@@ -142,6 +162,7 @@ class FakeSink final : public Sink {
     auto* event = new (record_.get()) Event();
     event->size = static_cast<uint32_t>((size + 7) & ~size_t{7});
     record_size_ = event->size;
+    largest_event = std::max(largest_event, size);
     return event;
   }
   void end_event(Event* event) override {
@@ -160,6 +181,8 @@ class FakeSink final : public Sink {
     events.push_back(seen);
     note_ending(seen);
   }
+  bool is_overloaded() override { return overloaded; }
+  bool overloaded = false;
   bool can_emit() override {
     if (!lane_is_full && room > 0) return true;
     muted_ = muted_ || !starved_;
@@ -183,7 +206,10 @@ class FakeSink final : public Sink {
   void write_blob(Blob blob, size_t from = 0) override { write(blob.bytes().substr(from)); }
   void write_static(Bytes bytes) override { write(bytes); }
   void write_file_part(int file, uint64_t offset, uint64_t size) override {
-    write_file(Fd(file).duplicate(), offset, size);
+    Fd own(file);
+    Fd copy = own.duplicate();
+    static_cast<void>(own.release());
+    write_file(std::move(copy), offset, size);
   }
   void write_file(Fd file, uint64_t offset, uint64_t size) override {
     MR_CHECK(is_open_);
@@ -265,9 +291,14 @@ class FakeSink final : public Sink {
   void resume() override {
     if (!starved_) offer_due_ = true;
   }
+  void stop_waiting() override {
+    starved_ = muted_ = false;
+    resume();
+  }
   void finish(CloseCause cause) override {
     cause_ = cause;
     is_open_ = false;
+    is_finishing_ = true;
   }
   void abort(CloseCause cause) override {
     was_aborted_ = true;
@@ -281,6 +312,7 @@ class FakeSink final : public Sink {
   const Address& peer() const override { return peer_; }
   uint16_t listener() const override { return 0; }
   uint32_t connection_index() const override { return 0; }
+  uint16_t connection_generation() const override { return 7; }
   HeaderField* field_scratch() override { return fields_.data(); }
   void match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
                    uint32_t& path_length) override {
@@ -290,6 +322,30 @@ class FakeSink final : public Sink {
   void count_refusal(ErrorCode code) override { refusals.push_back(code); }
   void count_response(uint16_t) override {}
   void count_idle_timeout() override {}
+  bool logs_access() const override { return wants_access; }
+  void log_access(const AccessLine& line) override {
+    LoggedLine& logged = log.emplace_back();
+    logged.figures = line.figures;
+    logged.exchange = line.exchange;
+    logged.route = line.route;
+    logged.status = line.status;
+    logged.flags = line.flags;
+    logged.method = line.method;
+    logged.target = line.target;
+    for (uint32_t i = 0; i < line.header_count; i++) {
+      logged.fields.append(line.headers[i].name).append(": ");
+      logged.fields.append(line.headers[i].value).append("\n");
+    }
+  }
+  uint32_t queue_delay(ExchangeId id) override {
+    MR_CHECK(is_open(id));
+    return delay;
+  }
+  void take_proxy_header(ProxyHeader&& header) override {
+    MR_CHECK(is_open_ && events.empty());
+    if (!header.is_local) peer_ = header.source;
+    proxy_headers.push_back(std::move(header));
+  }
 
  private:
   static void wake(void* who) { static_cast<FakeSink*>(who)->disk_wakes_.release(); }
@@ -310,6 +366,7 @@ class FakeSink final : public Sink {
   void offer() {
     offer_due_ = false;
     if (!is_open_ || paused_) return;
+    unoffered_ = false;
     const std::unique_ptr<char[]> bytes(new char[unread_.empty() ? 1 : unread_.size()]);
     if (!unread_.empty()) std::memcpy(bytes.get(), unread_.data(), unread_.size());
     const size_t consumed = session_->receive(MutableBytes(bytes.get(), unread_.size()), *this);
@@ -317,13 +374,19 @@ class FakeSink final : public Sink {
     change_over();
     // What is not finished with comes again as the session left it: chunks are decoded in place.
     unread_.assign(bytes.get() + consumed, unread_.size() - consumed);
+    if (is_open_ && !unoffered_ && std::exchange(close_unsaid_, false))
+      session_->peer_closed(*this);
+    if (is_open_ && !unoffered_ && std::exchange(drain_unsaid_, false)) session_->drain(*this);
   }
   void change_over() {
     if (next_ == nullptr) return;
     session_ = std::move(next_);
     deadline_ = kNever;
-    if (peer_closed_) session_->peer_closed(*this);
-    if (draining_) session_->drain(*this);
+    if (!is_open_) return session_->gone(*this);
+    unoffered_ = true;
+    close_unsaid_ = peer_closed_;
+    drain_unsaid_ = closing_;
+    if (!closing_ && draining_) session_->leave(*this);
     starved_ = muted_ = false;
     offer_due_ = true;
   }
@@ -341,6 +404,13 @@ class FakeSink final : public Sink {
   }
   // The end of a turn: what was written leaves, what was held back is offered again.
   void settle() {
+    settle_open();
+    if (!is_finishing_ || is_gone_ || (buffered_ > 0 && peer_is_stuck)) return;
+    is_finishing_ = false;
+    buffered_ = files_queued_ = 0;
+    session_->left(*this);
+  }
+  void settle_open() {
     while (is_open_) {
       answer_endings();
       if (!is_open_) return;
@@ -385,6 +455,7 @@ class FakeSink final : public Sink {
   Address peer_;
   CloseCause cause_ = CloseCause::CloseCalled;
   bool is_open_ = true;
+  bool is_finishing_ = false;
   bool is_gone_ = false;
   bool was_aborted_ = false;
   bool paused_ = false;
@@ -393,7 +464,11 @@ class FakeSink final : public Sink {
   bool offer_due_ = false;
   bool is_pending_ = false;
   bool draining_ = false;
+  bool closing_ = false;
   bool peer_closed_ = false;
+  bool unoffered_ = false;  // as Connection has it
+  bool close_unsaid_ = false;
+  bool drain_unsaid_ = false;
 };
 
 }  // namespace millrace::test

@@ -12,6 +12,7 @@ namespace {
 using millrace::Bytes;
 using millrace::UnixSeconds;
 using millrace::http1::DateLine;
+using millrace::http1::HeadForm;
 using millrace::http1::reason_phrase;
 using millrace::http1::response_head_size_max;
 using millrace::http1::ResponseHead;
@@ -55,6 +56,23 @@ TEST("close goes before keep-alive") {
   EXPECT(written({.keep_alive = true}) == "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n");
   EXPECT(written({.close = true, .keep_alive = true}) ==
          "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+}
+
+TEST("CGI's form says the status in a field, and nothing that is the gateway's") {
+  ResponseHead head{.status = 404,
+                    .date_line = "Date: x\r\n",
+                    .header_lines = "A: b\r\n",
+                    .content_length = true,
+                    .length = UINT64_MAX,
+                    .chunked = true,
+                    .close = true,
+                    .form = HeadForm::Cgi};
+  EXPECT(written(head) ==
+         "Status: 404 Not Found\r\nA: b\r\nContent-Length: 18446744073709551615\r\n\r\n");
+  EXPECT(written({.status = 599, .keep_alive = true, .form = HeadForm::Cgi}) ==
+         "Status: 599 \r\n\r\n");
+  EXPECT(written({.status = 511, .form = HeadForm::Cgi}) ==
+         "Status: 511 Network Authentication Required\r\n\r\n");
 }
 
 TEST("an unknown status has an empty reason and keeps its space") {

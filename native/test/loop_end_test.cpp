@@ -82,6 +82,38 @@ TEST("a refused client that goes on sending reads the refusal, and is closed whe
   EXPECT(rig.stats().requests.get() == 0);
 }
 
+TEST("a gateway whose request was answered is closed at once, one that is refused is not") {
+  Rig rig;
+  EXPECT(rig.loop().listen(1, Fd(), find_protocol("scgi")).is_ok());
+  SimPeer peer = rig.sim().connect(1);
+  rig.send(peer, std::string("35:CONTENT_LENGTH\0"
+                             "2\0SCGI\0"
+                             "1\0X\0"
+                             "12345678\0,ab",
+                             41));
+  rig.respond(rig.take_one().id, "whole");
+  EXPECT(rig.sim().read(peer).ends_with("whole"));
+  EXPECT(rig.sim().saw_close(peer) && !rig.sim().saw_reset(peer));
+  SimPeer refused = rig.sim().connect(1);
+  rig.send(refused, "12x");
+  EXPECT(rig.sim().saw_half_close(refused) && !rig.sim().saw_close(refused));
+}
+
+// Why: a reset for what nobody read would take the answer with it.
+TEST("a gateway that sends more than its request is lingered for") {
+  const std::string request("24:CONTENT_LENGTH\0002\0SCGI\0001\0,ab", 30);
+  for (bool before : {true, false}) {
+    Rig rig;
+    EXPECT(rig.loop().listen(1, Fd(), find_protocol("scgi")).is_ok());
+    SimPeer peer = rig.sim().connect(1);
+    rig.send(peer, before ? request + "x" : request);
+    if (!before) rig.send(peer, "x");
+    rig.respond(rig.take_one().id, "whole");
+    EXPECT(rig.sim().read(peer).ends_with("whole"));
+    EXPECT(rig.sim().saw_half_close(peer) && !rig.sim().saw_close(peer));
+  }
+}
+
 TEST("a refused client that ends its side is closed at once") {
   Rig rig;
   SimPeer peer = rig.connect("GET / HTTP/9.9\r\n\r\n");
@@ -242,6 +274,80 @@ TEST("close forces what is left at its deadline") {
   EXPECT(taken[0].kind == EventKind::Aborted && taken[1].kind == EventKind::Aborted);
   EXPECT(taken[2].kind == EventKind::Drained);
   EXPECT(taken[2].head_a == 0 && taken[2].head_b == 2);
+}
+
+TEST("close with a wait for idle connections: each may bring one more request, then it is ended") {
+  Rig rig;
+  SimPeer asking = rig.connect(get("/static"));
+  SimPeer silent = rig.connect(get("/static"));
+  SimPeer fresh = rig.connect();
+  SimPeer busy = rig.connect(get("/busy"));
+  Taken taken = rig.take_one();
+  static_cast<void>(rig.sim().read(asking));
+  rig.control(CommandKind::Close, 15'000, 5000);
+  EXPECT(rig.stats().listeners.get() == 0);
+  for (SimPeer peer : {asking, silent, fresh, busy}) EXPECT(!rig.sim().saw_half_close(peer));
+  rig.pass(4900);
+  rig.send(asking, get("/static"));
+  std::string answer = rig.sim().read(asking);
+  EXPECT(answer.starts_with("HTTP/1.1 200 "));
+  EXPECT(answer.find("Connection: close\r\n") != std::string::npos);
+  EXPECT(rig.sim().saw_half_close(asking));
+  for (SimPeer peer : {silent, fresh, busy}) EXPECT(!rig.sim().saw_half_close(peer));
+  rig.pass(200);
+  for (SimPeer peer : {silent, fresh}) EXPECT(rig.sim().saw_half_close(peer));
+  EXPECT(!rig.sim().saw_half_close(busy));
+  rig.pass(9800);
+  EXPECT(!rig.sim().saw_reset(busy));
+  EXPECT(rig.take().empty());
+  rig.pass(200);
+  EXPECT(rig.sim().saw_reset(busy));
+  std::vector<Taken> ends = rig.take();
+  EXPECT(ends.size() == 2 && ends[0].id == taken.id && ends[1].kind == EventKind::Drained);
+  EXPECT(ends[1].head_a == 0 && ends[1].head_b == 1);
+}
+
+TEST("a wait for idle connections is over when none is left") {
+  Rig rig;
+  SimPeer peer = rig.connect(get("/static"));
+  rig.control(CommandKind::Close, 15'000, 5000);
+  EXPECT(rig.take().empty());
+  rig.sim().half_close(peer);
+  rig.turn();
+  EXPECT(rig.take_one().kind == EventKind::Drained);
+}
+
+TEST("a second close takes time away from the first, and adds none") {
+  Rig rig;
+  SimPeer idle = rig.connect(get("/static"));
+  SimPeer busy = rig.connect(get("/busy"));
+  static_cast<void>(rig.take_one());
+  rig.control(CommandKind::Close, 15'000, 5000);
+  rig.control(CommandKind::Close, 90'000, 80'000);
+  rig.pass(100);
+  EXPECT(!rig.sim().saw_half_close(idle));
+  rig.control(CommandKind::Close, 2000, 0);
+  rig.turn();
+  EXPECT(rig.sim().saw_half_close(idle));
+  EXPECT(!rig.sim().saw_reset(busy));
+  rig.pass(2000);
+  EXPECT(rig.sim().saw_reset(busy));
+}
+
+TEST("who stands in the backlog when the listener is closed is accepted and answered") {
+  Rig rig;
+  SimPeer asking = rig.sim().connect(0);
+  rig.sim().write(asking, get("/static"));
+  SimPeer silent = rig.sim().connect(0);
+  rig.control(CommandKind::Close, 10'000);
+  EXPECT(rig.sim().read(asking).starts_with("HTTP/1.1 200 "));
+  EXPECT(!rig.sim().saw_half_close(silent));
+  SimPeer late = rig.connect(get("/static"));
+  EXPECT(rig.sim().read(late).empty());
+  rig.pass(1100);
+  EXPECT(rig.sim().saw_half_close(silent));
+  rig.pass(1100);
+  EXPECT(rig.take_one().kind == EventKind::Drained);
 }
 
 TEST("who leaves by itself while the loop closes is neither completed nor forced") {

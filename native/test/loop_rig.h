@@ -24,6 +24,11 @@ struct Taken {
   uint16_t status = 0;
   uint32_t head_a = 0;
   uint32_t head_b = 0;
+  uint16_t flags = 0;
+  uint16_t route = 0;
+  std::string method = {};
+  std::string peer = {};
+  std::string headers = {};  // as the record has them
 };
 
 inline Taken read_event(const Event& event) {
@@ -33,7 +38,13 @@ inline Taken read_event(const Event& event) {
   taken.head_b = event.head_b;
   const char* text =
       reinterpret_cast<const char*>(&event) + sizeof(Event) + event.param_count * sizeof(ParamSpan);
+  taken.flags = event.flags;
+  taken.route = event.route;
+  taken.method.assign(text, event.method_length);
   taken.target.assign(text + event.method_length, event.target_length);
+  const char* peer = text + event.method_length + event.target_length;
+  taken.peer.assign(peer, event.peer_length);
+  taken.headers.assign(peer + event.peer_length, event.header_length);
   if ((event.flags & kEventBodyIsBlob) != 0) {
     Blob body = Blob::adopt(reinterpret_cast<char*>(event.blob), event.body_length);
     taken.body.assign(body.data(), body.size());
@@ -96,10 +107,11 @@ inline bool put_response(Lane& lane, ExchangeId id, const std::string& body,
   return put_command(lane, command, "", body);
 }
 
-inline bool put_control(Lane& lane, CommandKind kind, uint32_t wait_ms = 0) {
+inline bool put_control(Lane& lane, CommandKind kind, uint32_t wait_ms = 0, uint32_t idle_ms = 0) {
   Command command;
   command.kind = static_cast<uint16_t>(kind);
   command.amount = wait_ms;
+  command.blob = idle_ms;
   return put_command(lane, command);
 }
 
@@ -136,11 +148,14 @@ inline size_t count_of(const std::string& text, const std::string& part) {
 
 class Rig final {
  public:
-  explicit Rig(const Limits& limits = {}, const SimFaults& faults = {}) : limits_(limits) {
+  explicit Rig(const Limits& limits = {}, const SimFaults& faults = {},
+               const Observation& observation = {})
+      : limits_(limits) {
     add_routes(router_);
     auto sim = std::make_unique<Sim>(faults);
     sim_ = sim.get();
     loop_ = std::make_unique<Loop>(std::move(sim), limits_, router_, disk_, 1);
+    loop_->set_observation(observation);
     EXPECT(loop_->listen(0, Fd(), find_protocol("http")).is_ok());
   }
   Rig(const Rig&) = delete;
@@ -221,8 +236,8 @@ class Rig final {
     EXPECT(put_response(lane(), id, body));
     turn();
   }
-  void control(CommandKind kind, uint32_t wait_ms = 0) {
-    EXPECT(put_control(lane(), kind, wait_ms));
+  void control(CommandKind kind, uint32_t wait_ms = 0, uint32_t idle_ms = 0) {
+    EXPECT(put_control(lane(), kind, wait_ms, idle_ms));
     turn();
   }
 

@@ -18,7 +18,8 @@ struct SeenEvent {
   ExchangeId exchange;
   std::string method;
   std::string target;
-  std::string headers;  // as the record has them: "\nname\0value\n…"
+  std::string headers;   // as the record has them: "\nname\0value\n…"
+  std::string trailers;  // of a buffered body, or SCGI's variables
   std::string body;
   bool http10 = false;
   bool is_head = false;
@@ -60,7 +61,10 @@ inline SeenEvent see_event(const Event& event) {
   at += event.target_length + event.peer_length;
   seen.headers.assign(at, event.header_length);
   at += event.header_length;
-  if (seen.kind == EventKind::Request) at += event.head_b;  // trailer fields
+  if (seen.kind == EventKind::Request) {
+    seen.trailers.assign(at, event.head_b);
+    at += event.head_b;
+  }
   if ((event.flags & kEventBodyIsBlob) == 0) {
     seen.body.assign(at, event.body_length);
     return seen;

@@ -48,11 +48,13 @@ class Storm final {
     sim_->set_sleep([](void* who, Milliseconds most) { static_cast<Storm*>(who)->slept(most); },
                     this);
     loop_ = std::make_unique<Loop>(std::move(sim), limits_, router_, disk_, 1);
+    loop_->set_observation(observation_);
     if (!loop_->listen(0, Fd(), find_protocol("http")).is_ok()) verdict_.fail("listen");
     peers_ =
         std::make_unique<StormPeers>(dice_, limits_, habits_, *sim_, ledger_, verdict_, trace_);
     consumer_ =
         std::make_unique<StormConsumer>(dice_, *loop_, ledger_, verdict_, trace_, habits_.heavy);
+    consumer_->hear_of_connections(observation_.connections);
   }
   Storm(const Storm&) = delete;
   Storm& operator=(const Storm&) = delete;
@@ -122,6 +124,9 @@ class Storm final {
   void draw_weather() {
     faults_.seed = dice_.below(UINT16_MAX);
     habits_.heavy = faults_.seed % 7 == 3;
+    if (faults_.seed % 3 > 0) limits_.queue_delay_max = faults_.seed % 3 == 1 ? 50 : 0;
+    observation_.connections = faults_.seed % 2 == 1;
+    observation_.access = faults_.seed % 5 < 2;
     faults_.short_read = dice_.one_of<uint32_t>({0, 100, 500});
     faults_.short_write = dice_.one_of<uint32_t>({0, 100, 400});
     faults_.reset = dice_.one_of<uint32_t>({0, 0, 1});
@@ -323,7 +328,8 @@ class Storm final {
     place.unarmed_turns = goes_on ? place.unarmed_turns + 1 : 1;
     place.unarmed_turn = turn_;
     place.unarmed_peer = sim_->peer_at(index);
-    return place.unarmed_turns < 4;
+    // A burst takes a turn for every pipeline_max of its requests when their lines have to leave.
+    return place.unarmed_turns < (observation_.access ? 64 : 4);
   }
 
   [[nodiscard]] bool is_open(const StormRecord& record) const {
@@ -426,6 +432,7 @@ class Storm final {
         {"peers at the end", peers_->connected()},
         {"the sleep of an ended loop", loop_->work() - kNever},
         {"Drained is missing", consumer_->saw_drained() ? 0 : 1},
+        {"connections without an end", static_cast<int64_t>(consumer_->told())},
     };
     for (const auto& [what, value] : zeros) {
       verdict_.expect(value == 0, what, static_cast<uint64_t>(value));
@@ -449,6 +456,21 @@ class Storm final {
     verdict_.expect(static_cast<uint64_t>(stats().aborted.get()) == consumer_->aborts(),
                     "aborted is off", consumer_->aborts());
     peers_->expect_settled();
+    check_told();
+  }
+
+  void check_told() {
+    auto accepted = static_cast<uint64_t>(stats().accepted.get());
+    verdict_.expect(consumer_->ends() == (observation_.connections ? accepted : 0),
+                    "ends of connections", consumer_->ends());
+    if (!observation_.access) return;
+    auto dropped = static_cast<uint64_t>(stats().access_dropped.get());
+    auto finals = static_cast<uint64_t>(stats().responses_2xx.get() + stats().responses_3xx.get() +
+                                        stats().responses_4xx.get() + stats().responses_5xx.get());
+    // Besides those that were answered, some never were.
+    verdict_.expect(consumer_->answered_lines() <= finals, "lines without an answer", finals);
+    verdict_.expect(consumer_->answered_lines() + consumer_->other_lines() + dropped >= finals,
+                    "answers without a line", finals);
   }
 
   [[nodiscard]] Lane& lane() { return loop_->lane(); }
@@ -462,6 +484,7 @@ class Storm final {
   Limits limits_;
   SimFaults faults_;
   PeerHabits habits_;
+  Observation observation_;
   size_t received_max_ = 64 * 1024;
   uint32_t jumps_ = 0;
   uint32_t pace_ = 1;

@@ -99,6 +99,14 @@ class StormConsumer final {
     (kind == CommandKind::Close ? closed_ : drained_) = true;
   }
 
+  void hear_of_connections(bool all) { hears_of_all_ = all; }
+  // Connections that are there, and ends that were told; lines of the access log with a status, and
+  // without.
+  [[nodiscard]] size_t told() const { return told_.size(); }
+  [[nodiscard]] uint64_t ends() const { return ends_; }
+  [[nodiscard]] uint64_t answered_lines() const { return answered_lines_; }
+  [[nodiscard]] uint64_t other_lines() const { return other_lines_; }
+
   // The loop is told to close by other means.
   void expect_drained() { closed_ = true; }
 
@@ -159,12 +167,43 @@ class StormConsumer final {
       case EventKind::Problem:
         verdict_.expect(event.status == 24, "a Problem that is not EMFILE", event.status);
         return;
+      case EventKind::Connected: return see_connected(event);
+      case EventKind::Disconnected: return see_disconnected(event);
+      case EventKind::Access:
+        (event.head_b != 0 ? answered_lines_ : other_lines_)++;
+        verdict_.expect(!hears_of_all_ || is_told(event), "a line of no connection", event.head_a);
+        return;
       default: break;
     }
     verdict_.fail("an event that nobody asked for");
   }
 
+  [[nodiscard]] bool is_told(const Event& event) const {
+    auto told = told_.find(event.head_a);
+    return told != told_.end() && told->second == event.status;
+  }
+
+  void see_connected(const Event& event) {
+    verdict_.expect(hears_of_all_ && !told_.contains(event.head_a), "told twice", event.head_a);
+    told_[event.head_a] = event.status;
+  }
+
+  void see_disconnected(const Event& event) {
+    ends_++;
+    // Without room for both, only the end is told.
+    bool was_told = told_.contains(event.head_a);
+    verdict_.expect(hears_of_all_ && (!was_told || is_told(event)), "an end of no connection",
+                    event.head_a);
+    told_.erase(event.head_a);
+    for (const auto& [slot, number] : live_) {
+      const StormRecord& record = ledger_.records[number];
+      bool is_its = was_told && record.connection == event.head_a;
+      verdict_.expect(!is_its || record.is_over(), "an exchange outlives its connection", number);
+    }
+  }
+
   void see_request(const Event& event) {
+    verdict_.expect(!hears_of_all_ || is_told(event), "a request of no connection", event.head_a);
     SeenEvent seen = see_event(event);
     std::string text;
     uint64_t number = 0;
@@ -326,6 +365,11 @@ class StormConsumer final {
   bool drained_ = false;
   bool closed_ = false;
   bool saw_drained_ = false;
+  bool hears_of_all_ = false;
+  std::map<uint32_t, uint16_t> told_;  // index to generation
+  uint64_t ends_ = 0;
+  uint64_t answered_lines_ = 0;
+  uint64_t other_lines_ = 0;
 };
 
 }  // namespace millrace::test

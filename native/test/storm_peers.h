@@ -370,6 +370,17 @@ class StormPeers final {
                      const WireResponse& response) {
     const ScriptedRequest& request = record.request;
     bool is_head = request.is_head() && response.body.empty();
+    if (response.has_retry_after) {
+      // It was shed, whatever is wrong with what comes behind its head.
+      record.refused = true;
+      verdict_.expect(response.status == 503 && request.answerer == Answerer::Consumer &&
+                          limits_.queue_delay_max > 0 &&
+                          (is_head || response.body == "Service Unavailable\n"),
+                      "shed without reason", asked.number);
+      verdict_.expect(response.close || request.keeps_alive, "Connection: close is missing",
+                      asked.number);
+      return true;
+    }
     if (response.status == 503 && (is_head || response.body == "Service Unavailable\n") &&
         request.answerer == Answerer::Consumer) {
       record.timed_out = true;

@@ -18,6 +18,7 @@ struct WireResponse {
   bool close = false;
   bool keep_alive = false;
   bool has_date = false;
+  bool has_retry_after = false;
   std::string body = {};
 };
 
@@ -119,6 +120,8 @@ class WireReader final {
       if (head_.has_date || value.size() != 29 || !value.ends_with(" GMT"))
         return fail("a bad Date");
       head_.has_date = true;
+    } else if (name == "Retry-After") {
+      head_.has_retry_after = true;
     } else if (name == "Transfer-Encoding") {
       return fail("a transfer coding");
     }

@@ -9,6 +9,7 @@
 #include "core/base/blob.h"
 #include "core/lane/bell.h"
 #include "core/lane/meters.h"
+#include "core/lane/queue_meter.h"
 #include "core/lane/ring.h"
 #include "core/model/command.h"
 #include "core/model/event.h"
@@ -25,10 +26,11 @@ class Lane final {
   Lane& operator=(const Lane&) = delete;
 
   Meters meters;
-  Ring events;     // produced on the loop thread, consumed on the JS thread
-  Ring commands;   // the other way round
-  Bell js_bell;    // wakes the consumer of events
-  Bell loop_bell;  // wakes the consumer of commands
+  QueueMeter queue;  // what the consumer of events measures
+  Ring events;       // produced on the loop thread, consumed on the JS thread
+  Ring commands;     // the other way round
+  Bell js_bell;      // wakes the consumer of events
+  Bell loop_bell;    // wakes the consumer of commands
   // Set by the loop when it holds requests or notices back for want of room here. Relaxed: the
   // fences in events_taken() and in the loop_bell's fall_asleep() order it with the room.
   std::atomic<bool> loop_waits_for_room{false};

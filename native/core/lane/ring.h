@@ -83,6 +83,12 @@ class Ring final {
     shared_head_.store(head_, std::memory_order_release);
   }
 
+  // --- positions, in bytes from the start, padding included ---
+  // Producer: the end of what was committed.
+  [[nodiscard]] uint64_t written() const { return tail_; }
+  // Either: the end of what was popped. Relaxed: says how far the consumer is, frees nothing.
+  [[nodiscard]] uint64_t taken() const { return shared_head_.load(std::memory_order_relaxed); }
+
   // --- either ---
   [[nodiscard]] bool is_empty() const {
     // Relaxed: as the second look before a sleep it is ordered by the fence in Bell::fall_asleep().

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -21,10 +22,27 @@ constexpr size_t kStaticPartMin = 1024;
 constexpr size_t kFilePieceMax = size_t{1} << 20;
 constexpr size_t kFileTurnMax = 4 * kFilePieceMax;
 
+CloseCause cause_of(int error) {
+  switch (error) {
+    case ECONNRESET: return CloseCause::ClosedByClient;
+    case 0:
+    case EPIPE:
+    case ETIMEDOUT: return CloseCause::ConnectionLost;
+    default: return CloseCause::NetErrored;
+  }
+}
+
 }  // namespace
 
-Connection::Connection(Loop& loop, ConnectionId id, ListenerId listener, const Address& peer)
-    : loop_(loop), id_(id), peer_(peer), listener_(listener) {}
+Connection::Connection(Loop& loop, ConnectionId id, ListenerId listener, const Address& peer,
+                       ProxyMode proxy)
+    : loop_(loop), id_(id), peer_(peer), listener_(listener) {
+  if (proxy != ProxyMode::Off) {
+    telling_ = Telling::AfterProxy;
+  } else if (listener != kNoListener && loop.observation().connections) {
+    telling_ = Telling::Due;
+  }
+}
 
 Connection::~Connection() { drop_segments(queue_.size()); }
 
@@ -44,7 +62,10 @@ void Connection::on_connected() { offer({}); }
 
 void Connection::on_received(MutableBytes bytes) {
   loop_.stats().bytes_in.add(static_cast<int64_t>(bytes.size()));
-  if (state_ != State::Open) return;  // lingering: read and drop
+  if (state_ != State::Open) {  // read and drop
+    lingers_ = true;            // whatever was thought: more may come
+    return;
+  }
   if (paused_) return stash(Bytes(bytes.data(), bytes.size()));
   if (unread_begin_ == unread_end_) return offer(bytes);
   stash(Bytes(bytes.data(), bytes.size()));
@@ -53,6 +74,16 @@ void Connection::on_received(MutableBytes bytes) {
 
 void Connection::offer_again() {
   if (state_ != State::Open || paused_) return;
+  if (!may_offer(Bytes(unread_.data() + unread_begin_, unread_end_ - unread_begin_))) return;
+  unoffered_ = false;
+  offer_unread();
+  if (state_ == State::Open && !unoffered_ && std::exchange(close_unsaid_, false))
+    session_->peer_closed(*this);
+  if (state_ == State::Open && !unoffered_ && std::exchange(drain_unsaid_, false))
+    session_->drain(*this);
+}
+
+void Connection::offer_unread() {
   MutableBytes unread(unread_.data() + unread_begin_, unread_end_ - unread_begin_);
   if (unread.empty()) return offer({});
   unread_begin_ += session_->receive(unread, *this);
@@ -64,6 +95,8 @@ void Connection::offer_again() {
 }
 
 void Connection::offer(MutableBytes bytes) {
+  Bytes offered(bytes.data(), bytes.size());
+  if (!may_offer(offered)) return stash(offered);
   size_t consumed = session_->receive(bytes, *this);
   if (state_ == State::Open && consumed < bytes.size()) {
     stash(Bytes(bytes.data() + consumed, bytes.size() - consumed));
@@ -72,6 +105,7 @@ void Connection::offer(MutableBytes bytes) {
 }
 
 void Connection::stash(Bytes bytes) {
+  if (bytes.empty()) return;
   size_t kept = unread_end_ - unread_begin_;
   if (unread_.size() - unread_end_ < bytes.size()) {
     size_t size = std::max<size_t>({kept + bytes.size(), std::min<size_t>(kept * 2, 1 << 17), 512});
@@ -89,7 +123,9 @@ void Connection::on_peer_closed() {
   peer_closed_ = true;
   if (state_ == State::Lingering) return close_now(false);
   if (state_ != State::Open) return;
-  session_->peer_closed(*this);
+  // Behind the bytes that came before.
+  close_unsaid_ = telling_ == Telling::Due || unoffered_;
+  if (!close_unsaid_) session_->peer_closed(*this);
 }
 
 void Connection::pause() {
@@ -132,7 +168,8 @@ void Connection::unpause() {
 // --- exchanges and events ---
 
 bool Connection::can_open_exchange() {
-  if (loop_.can_open_exchange()) return true;
+  if (telling_ == Telling::Late) static_cast<void>(tell());
+  if (telling_ != Telling::Late && loop_.can_open_exchange()) return true;
   if (starve()) loop_.add_starved(id_.index);
   return false;
 }
@@ -141,6 +178,13 @@ bool Connection::can_emit() {
   if (loop_.can_emit()) return true;
   if (starve()) loop_.add_muted(id_.index);
   return false;
+}
+
+bool Connection::is_overloaded() { return loop_.is_overloaded(); }
+
+void Connection::stop_waiting() {
+  starved_ = false;
+  resume();
 }
 
 // True when it has to be put on one of the loop's lists.
@@ -153,7 +197,10 @@ bool Connection::starve() {
 ExchangeId Connection::open_exchange() {
   if (open_exchanges_++ == 0) loop_.stats().idle.decrement();
   loop_.stats().in_flight.increment();
-  return loop_.exchanges().open(id_.index);
+  ExchangeId id = loop_.exchanges().open(id_.index);
+  Meters& meters = loop_.lane().meters;
+  if (meters.keeps_delays()) meters.begin_delay(id.slot, now());
+  return id;
 }
 
 void Connection::close_exchange(ExchangeId id, bool delivered) {
@@ -184,10 +231,14 @@ void Connection::change_over() {
   session_ = std::move(next_);
   session_deadline_ = kNever;
   update_deadline();
+  end_proxy_wait();
   if (state_ != State::Open) return session_->gone(*this);
-  if (peer_closed_) session_->peer_closed(*this);
-  if (draining()) session_->drain(*this);  // nobody else tells this one
-  starved_ = false;                        // the first one's want
+  unoffered_ = true;
+  close_unsaid_ = peer_closed_;
+  // Nobody else tells this one; and it has not seen what is unread.
+  drain_unsaid_ = loop_.ends_idle();
+  if (!drain_unsaid_ && draining()) session_->leave(*this);
+  starved_ = false;  // the first one's want
   resume();
 }
 
@@ -332,7 +383,7 @@ void Connection::send_queue() {
       if (state_ == State::Open) session_->progressed(*this);
       return;
     }
-    if (result == SendResult::Failed) return on_broken();
+    if (result == SendResult::Failed) return on_broken(loop_.poller().send_error());
   }
   all_sent();
 }
@@ -446,7 +497,10 @@ void Connection::drop_segments(size_t count) {
 
 void Connection::all_sent() {
   if (state_ == State::Open) return session_->flushed(*this);
-  if (state_ == State::Finishing) linger();
+  if (state_ != State::Finishing) return;
+  session_->left(*this);
+  if (reset_behind_) return close_now(true);
+  linger();
 }
 
 // --- ending ---
@@ -461,10 +515,15 @@ void Connection::finish(CloseCause cause) {
   mark_dirty();  // with an empty queue too: flush() goes on to linger()
 }
 
+void Connection::finish_at_once(CloseCause cause) {
+  lingers_ = false;
+  finish(cause);
+}
+
 // RFC 9112 9.6: half-close, then read on, so that a client still sending gets our answer and not a
 // reset.
 void Connection::linger() {
-  if (peer_closed_ || limits().linger_timeout == 0) return close_now(false);
+  if (peer_closed_ || !lingers_ || limits().linger_timeout == 0) return close_now(false);
   state_ = State::Lingering;
   loop_.poller().shutdown_sending(id_);
   own_deadline_ = now() + limits().linger_timeout;
@@ -473,27 +532,32 @@ void Connection::linger() {
 
 void Connection::abort(CloseCause cause) {
   if (state_ == State::Closed) return;
-  cause_ = cause;
+  judge_end(cause);
   close_now(true);
 }
 
 void Connection::on_broken(int error) {
   if (state_ == State::Closed) return;
-  error_ = error;
-  cause_ = CloseCause::ConnectionLost;
+  // Who resets us when all has been said loses nothing.
+  if (state_ != State::Lingering) {
+    error_ = error;
+    judge_end(cause_of(error));
+  }
   // A file may have ended too early: the peer must not take what it has for the whole answer.
   close_now(!queue_.empty() && queue_.front().keep == Keep::File);
 }
 
 void Connection::force() {
   if (state_ == State::Closed) return;
-  cause_ = CloseCause::Drained;
+  if (state_ == State::Open) judge_end(CloseCause::Drained);
   loop_.count_forced(open_exchanges_);
   close_now(open_exchanges_ > 0 || !queue_.empty());
 }
 
 void Connection::close_now(bool reset) {
   state_ = State::Closed;
+  auto cause = cause_ == CloseCause::Drained ? CloseCause::CloseCalled : cause_;
+  loop_.stats().closes[static_cast<size_t>(cause)].increment();
   session_->gone(*this);
   session_deadline_ = own_deadline_ = kNever;
   update_deadline();
@@ -504,7 +568,11 @@ void Connection::close_now(bool reset) {
 }
 
 void Connection::on_drain() {
-  if (state_ == State::Open) session_->drain(*this);
+  if (state_ != State::Open) return;
+  // Not as idle while bytes of it have not been offered.
+  bool has_unread = unread_begin_ != unread_end_;
+  drain_unsaid_ = unoffered_ || (telling_ == Telling::Due && has_unread);
+  if (!drain_unsaid_) session_->drain(*this);
 }
 
 void Connection::on_leave() {
@@ -548,6 +616,7 @@ void Connection::on_deadline() {
   if (state_ == State::Closed) return;
   if (own_deadline_ != kNever && own_deadline_ <= now()) {
     if (state_ == State::Lingering) return close_now(false);
+    if (telling_ == Telling::Due && state_ == State::Open) return go_on_untold();
     // The kernel reports room for more only when much of its buffer is free; a slow peer takes less
     // meanwhile.
     int64_t left = loop_.poller().unacknowledged(id_);
@@ -556,6 +625,7 @@ void Connection::on_deadline() {
       return await_progress();
     }
     loop_.stats().write_timeouts.increment();
+    refusal_ = ErrorCode::WriteTimeout;
     return abort(CloseCause::TimedOut);
   }
   if (session_deadline_ != kNever && session_deadline_ <= now()) {
@@ -574,6 +644,12 @@ Bytes Connection::date_line() { return loop_.date_line(); }
 const Limits& Connection::limits() const { return loop_.limits(); }
 bool Connection::draining() const { return loop_.draining(); }
 HeaderField* Connection::field_scratch() { return loop_.field_scratch(); }
+Blob Connection::metrics_text() { return loop_.metrics_text(); }
+
+uint32_t Connection::queue_delay(ExchangeId id) {
+  const Meters& meters = loop_.lane().meters;
+  return meters.keeps_delays() ? meters.delay(id, now()) : 0;
+}
 
 void Connection::match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
                              uint32_t& path_length) {
@@ -588,9 +664,14 @@ void Connection::count_request(const Route& route) {
 void Connection::count_refusal(ErrorCode code) {
   if (code == ErrorCode::HandlerTimeout) loop_.stats().handler_timeouts.increment();
   loop_.stats().refusals[static_cast<size_t>(code)].increment();
+  if (code == ErrorCode::Overloaded) return loop_.stats().shed.increment();  // it goes on
+  refusal_ = code;
 }
 
 void Connection::count_response(uint16_t status) { loop_.count_response(status); }
-void Connection::count_idle_timeout() { loop_.stats().keep_alive_timeouts.increment(); }
+void Connection::count_idle_timeout() {
+  loop_.stats().keep_alive_timeouts.increment();
+  refusal_ = ErrorCode::KeepAliveTimeout;
+}
 
 }  // namespace millrace

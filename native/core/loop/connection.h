@@ -17,7 +17,9 @@ class Loop;
 
 class Connection final : public Sink {
  public:
-  Connection(Loop& loop, ConnectionId id, ListenerId listener, const Address& peer);
+  // `proxy`: what its listener expects to come first.
+  Connection(Loop& loop, ConnectionId id, ListenerId listener, const Address& peer,
+             ProxyMode proxy = ProxyMode::Off);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -43,6 +45,11 @@ class Connection final : public Sink {
   [[nodiscard]] bool on_disk_done(std::unique_ptr<DiskWork>& work);
   void flush() override;
   void force();  // the stop deadline has passed
+  void watch() { watched_ = true; }
+  // The application ends it: behind what is written, or at once with a reset.
+  void disconnect(CloseCause cause, bool reset);
+  void cut(CloseCause cause);
+  void on_over();  // the poller has said its last word: JavaScript is told
 
   [[nodiscard]] ConnectionId id() const { return id_; }
   [[nodiscard]] bool is_closed() const { return state_ == State::Closed; }
@@ -56,6 +63,8 @@ class Connection final : public Sink {
   void end_event(Event* event) override;
   void notify(const Notice& notice) override;
   [[nodiscard]] bool can_emit() override;
+  [[nodiscard]] bool is_overloaded() override;
+  void stop_waiting() override;
   void write(Bytes bytes) override;
   void write_blob(Blob blob, size_t from = 0) override;
   void write_static(Bytes bytes) override;
@@ -81,7 +90,13 @@ class Connection final : public Sink {
   void pause() override;
   void resume() override;
   void finish(CloseCause cause) override;
+  void finish_at_once(CloseCause cause) override;
   void abort(CloseCause cause) override;
+  void take_proxy_header(ProxyHeader&& header) override;
+  [[nodiscard]] bool logs_access() const override;
+  void log_access(const AccessLine& line) override;
+  [[nodiscard]] uint64_t unsent() const override;
+  [[nodiscard]] double wall_clock_ms() override;
   [[nodiscard]] Milliseconds now() const override;
   [[nodiscard]] UnixSeconds wall_clock() const override;
   [[nodiscard]] Bytes date_line() override;
@@ -90,6 +105,11 @@ class Connection final : public Sink {
   [[nodiscard]] const Address& peer() const override { return peer_; }
   [[nodiscard]] uint16_t listener() const override { return listener_; }
   [[nodiscard]] uint32_t connection_index() const override { return id_.index; }
+  [[nodiscard]] uint16_t connection_generation() const override {
+    return static_cast<uint16_t>(id_.generation);
+  }
+  [[nodiscard]] uint32_t queue_delay(ExchangeId id) override;
+  [[nodiscard]] Blob metrics_text() override;
   [[nodiscard]] HeaderField* field_scratch() override;
   void match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
                    uint32_t& path_length) override;
@@ -105,6 +125,18 @@ class Connection final : public Sink {
     Lingering,  // half-closed by us; reading and dropping
     Closed,     // close() was called; waiting for the poller's last word
   };
+  enum class Telling : uint8_t {
+    Unasked,     // JavaScript hears of it when it asks, or when it ends in some way
+    AfterProxy,  // Due, when the PROXY protocol has had its say
+    Due,         // nothing else of it happens before: no byte is offered to its session
+    Late,        // that took too long: before its first request, or when it ends
+    Told,
+  };
+  // What a PROXY header said, until JavaScript knows.
+  struct Proxied {
+    ProxyHeader header;
+    Address own;  // where the connection really comes from
+  };
   enum class Keep : uint8_t { Block, Blob, Static, File, Shared };
   // A run of queued bytes and what keeps them alive.
   struct Segment {
@@ -119,6 +151,7 @@ class Connection final : public Sink {
 
   void offer(MutableBytes bytes);
   void offer_again();
+  void offer_unread();
   void stash(Bytes bytes);
   void unpause();
   [[nodiscard]] bool starve();
@@ -134,6 +167,12 @@ class Connection final : public Sink {
   void all_sent();
   void linger();
   void close_now(bool reset);
+  void judge_end(CloseCause cause);
+  [[nodiscard]] bool may_offer(Bytes bytes);
+  void wait_to_be_told(Bytes bytes);
+  void go_on_untold();
+  [[nodiscard]] bool tell();
+  void end_proxy_wait();
   void update_deadline();
   void await_progress();
 
@@ -153,7 +192,7 @@ class Connection final : public Sink {
   size_t unread_begin_ = 0;
   size_t unread_end_ = 0;
   Milliseconds session_deadline_ = kNever;
-  Milliseconds own_deadline_ = kNever;  // write stall, or linger
+  Milliseconds own_deadline_ = kNever;  // write stall, linger, or waiting to be told
   Address peer_;
   const ListenerId listener_;
   State state_ = State::Open;
@@ -163,8 +202,18 @@ class Connection final : public Sink {
   bool offer_due_ = false;  // in the loop's list
   bool starved_ = false;    // in the loop's other list: the lane or the exchanges have no room
   bool peer_closed_ = false;
+  bool lingers_ = true;        // when it is finished
+  bool unoffered_ = false;     // the session has taken over and seen nothing of what is unread
+  bool close_unsaid_ = false;  // to the session, before it has
+  bool drain_unsaid_ = false;  // likewise
   uint32_t open_exchanges_ = 0;
   int error_ = 0;  // errno of its end
+  std::unique_ptr<Proxied> proxied_;
+  ErrorCode refusal_ = ErrorCode::None;  // the last one: why it ends, if it does
+  Telling telling_ = Telling::Unasked;
+  bool watched_ = false;         // its end is told, whatever else is
+  bool cause_is_given_ = false;  // by the application
+  bool reset_behind_ = false;    // what is written ends in the middle of a response
 
   friend class Loop;
 };

@@ -4,18 +4,24 @@
 #include <cerrno>
 #include <new>
 
+#include "core/model/proxy_body.h"
+
 namespace millrace {
 namespace {
 
 constexpr Milliseconds kAcceptRetry = 100;
 constexpr Milliseconds kStall = 500;
+constexpr Milliseconds kLastWait = 1000;  // for the request of who stood in a backlog
 constexpr Milliseconds kWarnEvery = 10'000;
+constexpr size_t kNoticesMax = 1024;  // that wait for room before nobody is accepted any more
 
 // Fixed part, spans, the longest head with its separators, the peer's address, an inline body.
 size_t event_bytes_max(const Limits& limits) {
   auto head = static_cast<size_t>(limits.header_bytes_max + limits.trailer_bytes_max);
-  return sizeof(Event) + kRouteParamsMax * sizeof(ParamSpan) + head + sizeof(Address) +
-         kInlineBodyMax + 64;
+  size_t request = kRouteParamsMax * sizeof(ParamSpan) + head + sizeof(Address) + kInlineBodyMax;
+  size_t connection =
+      kProxyBodyFixed + 3 * sizeof(Address) + static_cast<size_t>(limits.proxy_bytes_max);
+  return sizeof(Event) + std::max(request, connection) + 64;
 }
 
 uint32_t divided(int64_t total, uint32_t share) {
@@ -32,6 +38,7 @@ Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& r
       router_(router),
       connections_max_(divided(limits.connections_max, share)),
       head_room_(event_bytes_max(limits)),
+      queue_age_(limits.queue_delay_max),
       exchanges_(divided(limits.in_flight_max, share)),
       now_(poller_->now()),
       wall_clock_(poller_->wall_clock()),
@@ -52,9 +59,11 @@ Loop::~Loop() {
   }
 }
 
-Status Loop::listen(ListenerId id, Fd socket, ProtocolMaker protocol) {
+Status Loop::listen(ListenerId id, Fd socket, ProtocolMaker protocol, ProxyMode proxy) {
   if (protocols_.size() <= id) protocols_.resize(id + 1);
+  proxies_.resize(protocols_.size());
   protocols_[id] = protocol;
+  proxies_[id] = proxy;
   Status status = poller_->listen(id, std::move(socket));
   if (status.is_ok()) stats_.listeners.increment();
   return status;
@@ -80,6 +89,7 @@ Milliseconds Loop::work() {
     lane_.loop_waits_for_room.store(false, std::memory_order_relaxed);
   if (events_written_) {
     events_written_ = false;
+    queue_age_.written(lane_.events, now_);
     lane_.js_bell.ring();
   }
   return sleep_time();
@@ -99,6 +109,7 @@ void Loop::poll(Milliseconds at_most) {
   clock_is_fresh_ = true;
   stats_.turns.increment();
   for (const Completion& completion : completions) handle(completion);
+  takes_last_ = false;
   if (!catches_up(completions.empty())) expire();
   stats_.deadlines.add(static_cast<int64_t>(timers_.armed()) - stats_.deadlines.get());
 }
@@ -116,7 +127,7 @@ bool Loop::catches_up(bool nothing_left) {
 
 void Loop::cut() {
   loop_thread.assert_here();
-  begin_close(0);
+  begin_close(0, 0, false);
   for (auto& connection : connections_) {
     if (connection != nullptr) connection->force();
   }
@@ -128,13 +139,20 @@ void Loop::cut() {
 void Loop::read_clock() {
   now_ = poller_->now();
   wall_clock_ = poller_->wall_clock();
+  wall_clock_ms_ = 0;
+}
+
+// Who wants it pays for it; the same all through a turn.
+int64_t Loop::wall_clock_ms() {
+  if (wall_clock_ms_ == 0) wall_clock_ms_ = poller_->wall_clock_ms();
+  return wall_clock_ms_;
 }
 
 Milliseconds Loop::sleep_time() {
   if (!dirty_.empty() || !unfinished_.empty() || !offers_.empty() || waits_in_vain()) return 0;
-  if (!posts_.empty()) return 0;
+  if (!posts_.empty() || takes_last_) return 0;
   Milliseconds at_most = timers_.until_next(now_);
-  for (Milliseconds at : {accept_retry_, close_deadline_}) {
+  for (Milliseconds at : {accept_retry_, close_deadline_, idle_deadline_}) {
     if (at == kNever) continue;
     Milliseconds left = std::max<Milliseconds>(at - now_, 0);
     if (at_most == kNever || left < at_most) at_most = left;
@@ -181,18 +199,20 @@ void Loop::accepted(const Completion& completion) {
   uint32_t index = completion.id.index;
   if (connections_.size() <= index) connections_.resize(index + 1);
   MR_CHECK(connections_[index] == nullptr);
-  connections_[index] =
-      std::make_unique<Connection>(*this, completion.id, completion.listener, *completion.peer);
+  connections_[index] = std::make_unique<Connection>(
+      *this, completion.id, completion.listener, *completion.peer, proxies_[completion.listener]);
   open_connections_++;
   stats_.connections.increment();
   stats_.idle.increment();
   stats_.accepted.increment();
   connections_[index]->start(protocols_[completion.listener]());
+  if (closing_ && idle_deadline_ == kNever) idle_deadline_ = now_ + kLastWait;
   gate_accepting();
 }
 
 void Loop::closed(ConnectionId id) {
   MR_CHECK(find(id) != nullptr);
+  connections_[id.index]->on_over();
   connections_[id.index] = nullptr;
   open_connections_--;
   stats_.connections.decrement();
@@ -211,19 +231,22 @@ void Loop::accept_failed(int error) {
 // closes or, for descriptors that others may free, after a while.
 void Loop::gate_accepting() {
   if (closing_) return;
+  if (notices_.size() > kNoticesMax) flooded_ = true;
+  if (notices_.empty()) flooded_ = false;
   bool full = open_connections_ >= connections_max_;
   bool scarce = limits_.reserve_fds >= 0 && poller_->descriptors_left() <= limits_.reserve_fds;
-  if ((full || scarce) && !accept_paused_) {
+  bool must_pause = full || scarce || flooded_;
+  if (must_pause && !accept_paused_) {
     accept_paused_ = true;
     stats_.accept_pauses.increment();
     poller_->pause_accepting();
     if (scarce) warn(EMFILE);
-  } else if (!full && !scarce && accept_paused_) {
+  } else if (!must_pause && accept_paused_) {
     accept_paused_ = false;
     accept_retry_ = kNever;
     poller_->resume_accepting();
   }
-  if (accept_paused_ && !full) accept_retry_ = now_ + kAcceptRetry;
+  if (accept_paused_ && !full && !flooded_) accept_retry_ = now_ + kAcceptRetry;
 }
 
 // How many the poller may accept before gate_accepting() judges again.
@@ -253,6 +276,7 @@ void Loop::expire() {
     accept_retry_ = kNever;
     gate_accepting();
   }
+  if (idle_deadline_ != kNever && idle_deadline_ <= now_) end_idle();
   if (close_deadline_ != kNever && close_deadline_ <= now_) {
     close_deadline_ = kNever;
     for (auto& connection : connections_) {
@@ -276,14 +300,17 @@ void Loop::take(const Command& command) {
     case CommandKind::Drain:
     case CommandKind::Close:
       draining_ = true;
+      stats_.draining.add(1 - stats_.draining.get());
       if (static_cast<CommandKind>(command.kind) == CommandKind::Close)
-        return begin_close(command.amount);
+        return begin_close(command.amount, static_cast<uint32_t>(command.blob), true);
       for (auto& connection : connections_) {
         if (connection != nullptr) connection->on_leave();
       }
       return;
     case CommandKind::Publish: return publish(command);
     case CommandKind::Connect: return dial(command);
+    case CommandKind::Watch: return watch(command.exchange);
+    case CommandKind::Disconnect: return disconnect(command);
     default: break;
   }
   uint32_t index = exchanges_.connection_of(command.exchange);
@@ -293,9 +320,7 @@ void Loop::take(const Command& command) {
     Lane::drop(command);
     return;
   }
-  if (static_cast<CommandKind>(command.kind) == CommandKind::Cut) {
-    return connections_[index]->abort(CloseCause::CloseCalled);
-  }
+  if (static_cast<CommandKind>(command.kind) == CommandKind::Cut) return cut(command, index);
   if (command.kind >= static_cast<uint16_t>(CommandKind::Subscribe))
     return take_of_socket(command, index);
   connections_[index]->on_command(command);
@@ -326,24 +351,40 @@ void Loop::take_disk_work() {
   disk_work_.clear();
 }
 
-void Loop::begin_close(Milliseconds wait) {
-  if (closing_) return;
+// Again: no time is added, but may be taken away.
+void Loop::begin_close(Milliseconds force_after, Milliseconds idle_for, bool takes_backlog) {
+  if (drained_sent_) return;
+  if (!closing_ || now_ + force_after < close_deadline_) close_deadline_ = now_ + force_after;
+  if (closing_) {
+    if (idle_for == 0 || now_ + idle_for < idle_deadline_) idle_deadline_ = now_ + idle_for;
+    return;
+  }
   closing_ = true;
-  close_deadline_ = now_ + wait;
   accept_retry_ = kNever;
+  takes_last_ = takes_backlog && !accept_paused_;
+  poller_->limit_accepts(takes_last_ ? accepts_left() : 0);
   for (size_t id = 0; id < protocols_.size(); id++) {
     poller_->unlisten(static_cast<ListenerId>(id));
     stats_.listeners.decrement();
   }
+  if (idle_for == 0) return end_idle();
+  idle_deadline_ = now_ + idle_for;
+  for (auto& connection : connections_) {
+    if (connection != nullptr) connection->on_leave();
+  }
+}
+
+void Loop::end_idle() {
+  idle_deadline_ = kNever;
   for (auto& connection : connections_) {
     if (connection != nullptr) connection->on_drain();
   }
 }
 
 void Loop::check_closed() {
-  if (!closing_ || drained_sent_ || open_connections_ > 0) return;
+  if (!closing_ || drained_sent_ || takes_last_ || open_connections_ > 0) return;
   drained_sent_ = true;
-  close_deadline_ = kNever;
+  close_deadline_ = idle_deadline_ = kNever;
   notify({{}, EventKind::Drained, 0, completed_after_close_, forced_after_close_});
 }
 
@@ -380,6 +421,7 @@ void Loop::end_event(Event* event) {
 void Loop::notify(const Notice& notice) {
   notices_.push_back(notice);
   deliver_notices();
+  if (notices_.size() > kNoticesMax && !flooded_) gate_accepting();
 }
 
 void Loop::deliver_notices() {
@@ -399,9 +441,24 @@ void Loop::deliver_notices() {
     delivered++;
   }
   notices_.erase(notices_.begin(), notices_.begin() + static_cast<std::ptrdiff_t>(delivered));
+  if (flooded_ && notices_.empty()) gate_accepting();
 }
 
 // --- held back and written ---
+
+void Loop::add_starved(uint32_t index) {
+  if (is_in_starved_.size() <= index) is_in_starved_.resize(connections_.size());
+  if (is_in_starved_[index]) return;
+  is_in_starved_[index] = true;
+  starved_.push_back(index);
+}
+
+void Loop::add_muted(uint32_t index) {
+  if (is_in_muted_.size() <= index) is_in_muted_.resize(connections_.size());
+  if (is_in_muted_[index]) return;
+  is_in_muted_[index] = true;
+  muted_.push_back(index);
+}
 
 void Loop::offer_starved() {
   if (starved_.empty()) return;
@@ -409,7 +466,9 @@ void Loop::offer_starved() {
   scratch_.swap(starved_);
   size_t served = 0;
   while (served < scratch_.size() && can_open_exchange()) {
-    Connection* connection = connections_[scratch_[served++]].get();
+    uint32_t index = scratch_[served++];
+    is_in_starved_[index] = false;
+    Connection* connection = connections_[index].get();
     if (connection != nullptr) connection->on_room();
   }
   // Who is starved again waits behind those whose turn has not come.
@@ -424,7 +483,9 @@ void Loop::offer_muted() {
   scratch_.swap(muted_);
   size_t served = 0;
   while (served < scratch_.size() && can_emit()) {
-    Connection* connection = connections_[scratch_[served++]].get();
+    uint32_t index = scratch_[served++];
+    is_in_muted_[index] = false;
+    Connection* connection = connections_[index].get();
     if (connection != nullptr) connection->on_room();
   }
   muted_.insert(muted_.begin(), scratch_.begin() + static_cast<std::ptrdiff_t>(served),
@@ -464,6 +525,12 @@ void Loop::give_back_block(char* block) {
 }
 
 // --- counting ---
+
+Blob Loop::metrics_text() const {
+  std::string text;
+  if (metrics_source_ != nullptr) metrics_source_->write_metrics(text);
+  return Blob::copy(text);
+}
 
 void Loop::count_response(uint16_t status) {
   if (status < 200) return stats_.responses_1xx.increment();

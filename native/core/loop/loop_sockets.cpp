@@ -10,7 +10,6 @@ namespace {
 
 constexpr size_t kKeyBytes = 24;        // of a Sec-WebSocket-Key
 constexpr size_t kMailTurnMax = 16384;  // messages to sockets from the mailbox, in one turn
-constexpr ListenerId kNoListener = UINT16_MAX;
 
 const SocketSettings& default_settings() {
   static const SocketSettings settings;

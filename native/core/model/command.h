@@ -37,8 +37,9 @@ struct Command {
   uint16_t reserved = 0;
   uint32_t header_length = 0;  // bytes of "Name: value\r\n" lines behind the fixed part, latin1
   uint32_t body_length = 0;    // bytes
-  // Close: ms until what is left is forced. Read, Parts: bytes of credit. Begin: bytes of the body
-  // where the header lines say so. Save: a descriptor, owned by the command. Part: its number.
+  // Close: ms until what is left is forced; `blob`: until idle connections are ended. Read, Parts:
+  // bytes of credit. Begin: bytes of the body where the header lines say so. Save: a descriptor,
+  // owned by the command. Part: its number.
   uint32_t amount = 0;
   uint64_t blob = 0;  // char* of an owned blob (kCommandBodyIsBlob)
 };

@@ -36,7 +36,7 @@ char* write_fields_text(const HeaderField* fields, uint32_t count, char* out) {
 size_t request_event_size(const RequestText& text) {
   return sizeof(Event) + text.match.param_count * sizeof(ParamSpan) + text.head.method.size() +
          text.head.target.size() + text.peer.size() +
-         fields_text_size(text.head.headers, text.head.header_count);
+         fields_text_size(text.head.headers, text.head.header_count) + text.variables.size();
 }
 
 char* fill_request_event(const RequestText& text, Event& event) {
@@ -58,7 +58,10 @@ char* fill_request_event(const RequestText& text, Event& event) {
   char* headers = out;
   out = write_fields_text(text.head.headers, text.head.header_count, out);
   event.header_length = static_cast<uint32_t>(out - headers);
-  return out;
+  if (text.variables.empty()) return out;
+  event.flags |= kEventScgi;
+  event.head_b = static_cast<uint32_t>(text.variables.size());
+  return append(out, text.variables);
 }
 
 }  // namespace millrace

@@ -14,6 +14,7 @@ struct RequestText {
   const RouteMatch& match;
   uint32_t path_length;
   Bytes peer;
+  Bytes variables = {};  // of a request by SCGI, never empty then
 };
 
 // Header fields in the form that events have them: names in lower case, "\nname\0value\n…".

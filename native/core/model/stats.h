@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "core/base/counter.h"
+#include "core/model/close_cause.h"
 #include "core/model/error.h"
 
 namespace millrace {
@@ -14,6 +15,8 @@ struct Stats {
 #include "core/model/metrics.def"
 #undef MR_METRIC
   std::array<Counter, static_cast<size_t>(ErrorCode::Count)> refusals;  // by ErrorCode
+  std::array<Counter, kCauseCount> closes;                              // by CloseCause
+  Counter draining;                                                     // 1: the loop drains
 };
 
 constexpr size_t kMetricCount = 0
@@ -21,9 +24,9 @@ constexpr size_t kMetricCount = 0
 #include "core/model/metrics.def"
 #undef MR_METRIC
     ;
-constexpr size_t kStatsCount = kMetricCount + static_cast<size_t>(ErrorCode::Count);
+constexpr size_t kStatsCount = kMetricCount + static_cast<size_t>(ErrorCode::Count) + kCauseCount;
 
-// Adds the counters to `sums` (kStatsCount of them), in table order, refusals last.
+// Adds the counters to `sums` (kStatsCount of them), in table order, then refusals, then closes.
 inline void add_stats(const Stats& stats, double* sums) {
   size_t i = 0;
 #define MR_METRIC(name, public_name, kind, sentence) \
@@ -31,6 +34,7 @@ inline void add_stats(const Stats& stats, double* sums) {
 #include "core/model/metrics.def"
 #undef MR_METRIC
   for (const Counter& refusal : stats.refusals) sums[i++] += static_cast<double>(refusal.get());
+  for (const Counter& closed : stats.closes) sums[i++] += static_cast<double>(closed.get());
 }
 
 }  // namespace millrace

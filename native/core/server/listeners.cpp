@@ -11,6 +11,7 @@ namespace {
 
 struct Shared {
   Fd socket;
+  bool keeps_path = false;
   std::vector<const void*> owners;
 };
 
@@ -26,9 +27,9 @@ Registry& registry() {
 }
 
 std::string key_of(const ListenRequest& request, uint16_t port) {
-  if (request.fd >= 0 || request.reuse_port) return "";
+  if (request.reuse_port) return "";
   if (!request.unix_path.empty()) return "unix:" + request.unix_path;
-  if (port == 0) return "";
+  if (port == 0 || request.host.empty()) return "";
   return request.host + "|" + std::to_string(port);
 }
 
@@ -99,6 +100,13 @@ Result<ListenerShare> ListenerShare::acquire(const ListenRequest& request, const
   return Result<ListenerShare>(std::move(share));
 }
 
+void ListenerShare::keep_path() {
+  if (key_.empty()) return unix_path_.clear();
+  std::lock_guard lock(registry().mutex);
+  auto found = registry().sockets.find(key_);
+  if (found != registry().sockets.end()) found->second.keeps_path = true;
+}
+
 void ListenerShare::release() {
   if (!socket_.is_open()) return;
   socket_.reset();
@@ -113,7 +121,7 @@ void ListenerShare::release() {
   std::vector<const void*>& owners = found->second.owners;
   owners.erase(std::remove(owners.begin(), owners.end(), owner_), owners.end());
   if (!owners.empty()) return;
-  if (!unix_path_.empty()) remove_unix_socket(unix_path_);
+  if (!unix_path_.empty() && !found->second.keeps_path) remove_unix_socket(unix_path_);
   shared.sockets.erase(found);
 }
 

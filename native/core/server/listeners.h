@@ -12,7 +12,7 @@
 namespace millrace {
 
 // One owner's share of a listening socket. The last share closes it and removes a unix socket's
-// file.
+// file, unless an owner has left it to somebody else.
 class ListenerShare final {
  public:
   ListenerShare() = default;
@@ -27,6 +27,8 @@ class ListenerShare final {
   // A descriptor for a poller; the share keeps its own.
   [[nodiscard]] Fd descriptor() const { return socket_.duplicate(); }
   [[nodiscard]] const Fd& socket() const { return socket_; }
+  // Another process listens on it too: the file stays when the last share goes.
+  void keep_path();
 
  private:
   void release();

@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "core/server/prometheus.h"
+
 namespace millrace {
 
 std::unique_ptr<Server> Server::open(ServerOptions options, OpenFailure& failure) {
@@ -62,13 +64,17 @@ bool Server::make_loops(OpenFailure& failure) {
     if (!poller.is_ok()) return false;
     loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, disk_, count));
     loops_.back()->set_sockets(options_.sockets, options_.topic_space);
+    loops_.back()->set_metrics_source(*this);
+    if (options_.observation.access) loops_.back()->lane().meters.keep_delays();
+    loops_.back()->set_observation(options_.observation);
     for (size_t id = 0; id < shares_.size(); id++) {
-      ProtocolMaker protocol = find_protocol(options_.listeners[id].protocol, options_.listeners[id].proxy);
+      ProtocolMaker protocol =
+          find_protocol(options_.listeners[id].protocol, options_.listeners[id].proxy);
       Fd socket = shares_[id].descriptor();
       failure.status = Status::failed(errno, "fcntl");
       if (!socket.is_open()) return false;
-      failure.status =
-          loops_.back()->listen(static_cast<ListenerId>(id), std::move(socket), protocol);
+      failure.status = loops_.back()->listen(static_cast<ListenerId>(id), std::move(socket),
+                                             protocol, options_.listeners[id].proxy);
       if (!failure.status.is_ok()) return false;
     }
   }
@@ -76,6 +82,16 @@ bool Server::make_loops(OpenFailure& failure) {
 }
 
 bool Server::make_socket_pair(Fd& one, Fd& other) { return millrace::make_socket_pair(one, other); }
+
+void Server::keep_paths() {
+  for (ListenerShare& share : shares_) share.keep_path();
+}
+
+std::vector<int> Server::listener_descriptors() const {
+  std::vector<int> descriptors;
+  for (const ListenerShare& share : shares_) descriptors.push_back(share.socket().get());
+  return descriptors;
+}
 
 Status Server::start() {
   if (options_.is_inline) return Status::ok();
@@ -114,6 +130,12 @@ void Server::run(Loop& loop, size_t index) {
   name_this_thread(name);
   // Pairs with the release store in stop().
   while (!stopping_.load(std::memory_order_acquire)) loop.poll(loop.work());
+}
+
+void Server::write_metrics(std::string& out) const {
+  std::vector<LoopNumbers> loops;
+  for (const auto& loop : loops_) loops.push_back({&loop->stats_view(), &loop->lane().queue});
+  write_prometheus(loops, out);
 }
 
 void Server::stop() {

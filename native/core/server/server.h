@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/loop/loop.h"
+#include "core/model/metrics_source.h"
 #include "core/server/listeners.h"
 #include "core/server/options.h"
 
@@ -23,7 +24,7 @@ struct OpenFailure {
   std::string sentence;  // about the route
 };
 
-class Server final {
+class Server final : public MetricsSource {
  public:
   // Null with `failure` filled in. Nothing is left behind then: another open() may try the same
   // addresses.
@@ -47,6 +48,11 @@ class Server final {
   // Idempotent.
   void stop();
   void release_listeners() { shares_.clear(); }
+  // Another process listens on them too: files of unix sockets stay.
+  void keep_paths();
+  // In the order of the options; none after release_listeners().
+  [[nodiscard]] std::vector<int> listener_descriptors() const;
+  void write_metrics(std::string& out) const override;  // any thread
 
  private:
   explicit Server(ServerOptions options) : options_(std::move(options)) {}
