@@ -1,15 +1,20 @@
 // What users implement and what they are handed: types only, so that the parts which make them need
 // not know each other.
+import type { AccelOptions } from "./accel.ts";
 import type { BodyOptions, Bytes } from "./body.ts";
+import type { Connection } from "./connection/api.ts";
 import type { CookieOptions } from "./cookies.ts";
 import type { EventStream, EventStreamOptions } from "./events.ts";
 import type { SendFileOptions } from "./files.ts";
 import type { ReadonlyHeaders } from "./headers.ts";
 import type { Receipt, ReceiveOptions } from "./incoming.ts";
 import type { HeadersInit } from "./lines.ts";
+import type { LogLevel } from "./logging/levels.ts";
 import type { MultipartOptions, Part } from "./multipart.ts";
+import type { CAUSES } from "./native/tables.ts";
 import type { DrainOptions, Source } from "./outgoing.ts";
 import type { Params } from "./params.ts";
+import type { ServerCloseOptions } from "./restart/options.ts";
 import type { SavedFile, SaveOptions } from "./saving.ts";
 import type {
   PublishOptions,
@@ -49,6 +54,8 @@ export interface Req<P extends string = string> extends AsyncIterable<Uint8Array
    * complete.
    */
   readonly aborted: boolean;
+  /** The connection that the request came on: the same object for all of its requests. */
+  readonly connection: Connection;
   /**
    * Content-Length as a number; undefined when the request has none (no body, or a chunked one).
    */
@@ -59,7 +66,10 @@ export interface Req<P extends string = string> extends AsyncIterable<Uint8Array
   readonly headers: ReadonlyHeaders;
   /** "1.1" or "1.0". */
   readonly httpVersion: "1.0" | "1.1";
-  /** Numeric address of the peer; "" on a unix socket. */
+  /**
+   * Numeric address of the client: the peer's, or what those that the option trustProxy names say,
+   * or REMOTE_ADDR of SCGI; "" for a unix socket.
+   */
   readonly ip: string;
   /** Method, exactly as sent: methods are case-sensitive. */
   readonly method: string;
@@ -70,10 +80,14 @@ export interface Req<P extends string = string> extends AsyncIterable<Uint8Array
   readonly params: Params<P>;
   /** Path without the query, still percent-encoded. */
   readonly path: string;
+  /** The other end of the connection, or the source that a header of the PROXY protocol names. */
+  readonly peerAddress: Address;
   /** The query, parsed. */
   readonly query: URLSearchParams;
-  /** The peer's end of the connection. */
+  /** The client's address, as `ip`; port 0 when nobody says. */
   readonly remoteAddress: Address;
+  /** The variables of a request by SCGI, by their CGI names; undefined for one by HTTP. */
+  readonly scgi: ReadonlyMap<string, string> | undefined;
   /** The query with its "?", or "". */
   readonly search: string;
   /**
@@ -167,6 +181,14 @@ export interface Res {
   /** Bytes written that the kernel has not taken yet. */
   readonly writableLength: number;
 
+  /**
+   * Ends the response and leaves the body to the front end: nginx answers from an internal location
+   * (X-Accel-Redirect), Apache and lighttpd from a file (option `header`).
+   * @param uri - begins with "/"; spaces and characters beyond ASCII are percent-encoded, escapes
+   * stay
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION
+   */
+  accel(uri: string, options?: AccelOptions): boolean;
   /**
    * Adds a header line and leaves those of the same name. @throws {MillraceError}
    * ERR_MILLRACE_INVALID_HEADER
@@ -281,9 +303,11 @@ export type RawHandler<P extends string = string> = (req: Req<P>, res: Res) => M
 
 /** What a handler knows besides the Request. Nothing is added to the Request itself. */
 export interface Context<P extends string = string> {
+  /** As `req.connection`. */
+  readonly connection: Connection;
   /** Cookies of the request by name. */
   readonly cookies: ReadonlyMap<string, string>;
-  /** Whether the connection is encrypted. */
+  /** Whether the client's connection is encrypted, as those that are trusted say. */
   readonly encrypted: boolean;
   /** X-Request-Id of the request, or one that is made here. */
   readonly id: string;
@@ -292,8 +316,8 @@ export interface Context<P extends string = string> {
   /** What the route's parameters and wildcards matched, percent-decoded. */
   readonly params: Params<P>;
   /** How the request came. */
-  readonly protocol: "http/1.0" | "http/1.1";
-  /** The peer's end of the connection. */
+  readonly protocol: "http/1.0" | "http/1.1" | "scgi";
+  /** The client's address, as `req.remoteAddress`. */
   readonly remoteAddress: Address;
   /** The standard Request. */
   readonly request: Request;
@@ -301,6 +325,8 @@ export interface Context<P extends string = string> {
   readonly server: Server;
   /** The same as `request.signal`: aborted when the peer leaves. Made when first read. */
   readonly signal: AbortSignal;
+  /** The field traceparent (W3C Trace Context) of the request, when it is valid. */
+  readonly traceparent: string | undefined;
 
   /** As `req.multipart()`; not together with reading the Request's body. */
   multipart(options?: MultipartOptions): AsyncIterableIterator<Part>;
@@ -344,12 +370,16 @@ export interface CloseReport {
 export interface Metrics {
   /** Exchanges whose peer left before the answer was complete. */
   readonly aborted: number;
+  /** Records of the access log that were dropped because nobody took them in time. */
+  readonly accessDropped: number;
   /** Requests per entry into JavaScript. */
   readonly batchSize: { readonly mean: number; readonly max: number };
   /** Bytes received. */
   readonly bytesIn: number;
   /** Bytes handed to the kernel. */
   readonly bytesOut: number;
+  /** Connections that are over, by why. */
+  readonly closed: Readonly<Record<(typeof CAUSES)[number]["name"], number>>;
   /** Open connections. */
   readonly connections: number;
   /**
@@ -361,6 +391,8 @@ export interface Metrics {
   readonly idle: number;
   /** Requests that have no complete answer yet. */
   readonly inFlight: number;
+  /** Records of the log that were dropped because nobody took them in time. */
+  readonly logDropped: number;
   /** Requests refused natively, by error code; only what has happened. */
   readonly parseErrors: Readonly<Record<string, number>>;
   /** Milliseconds that requests waited for JavaScript: the event loop's lag as clients feel it. */
@@ -369,6 +401,8 @@ export interface Metrics {
   readonly requests: number;
   /** Responses by class. */
   readonly responses: Readonly<Record<"1xx" | "2xx" | "3xx" | "4xx" | "5xx", number>>;
+  /** Requests answered with 503 because JavaScript did not keep up (`limits.maxQueueDelay`). */
+  readonly shed: number;
   /** Connections or exchanges ended by a timeout, by its name in `timeouts`. */
   readonly timeouts: Readonly<
     Record<"handler" | "headers" | "keepAlive" | "receive" | "write", number>
@@ -381,8 +415,22 @@ export interface Metrics {
 export interface Server extends AsyncDisposable {
   /** Where it listens; ports are the real ones. */
   readonly addresses: readonly Address[];
+  /**
+   * The open connections that are known: all where there is `onConnect` or `onClose`, else those
+   * that somebody has asked for.
+   */
+  readonly connections: Iterable<Connection>;
   /** Settles when the server has closed, however that came about. */
   readonly closed: Promise<CloseReport>;
+  /** Its number among the servers of this thread, from 1 on. */
+  readonly id: number;
+  /**
+   * The lowest level that is logged. What the level of the start did not let pass of the ends of
+   * connections is told, when the level goes down, of those that bring a request from then on.
+   */
+  logLevel: LogLevel;
+  /** The option `name`. */
+  readonly name: string;
   /** Native loop threads; 0 when the loop runs on the JavaScript thread. */
   readonly loops: number;
   /** Numbers, made at each reading. */
@@ -399,9 +447,14 @@ export interface Server extends AsyncDisposable {
    * left. Calling it again gives the same promise.
    * @param options - `timeout`: milliseconds until what is left is cut. @default 10_000
    */
-  close(options?: { readonly timeout?: number }): Promise<CloseReport>;
+  close(options?: ServerCloseOptions): Promise<CloseReport>;
   /** Goes on serving, but says Connection: close and answers the `health.ready` path with 503. */
   drain(): void;
+  /**
+   * The numbers in Prometheus' text format 0.0.4; "" once the server has closed. The option
+   * `health.metrics` answers with the same, without JavaScript.
+   */
+  prometheus(): string;
   /**
    * Sends a message to all WebSockets that have subscribed to a topic, in all threads of the
    * process.

@@ -1,20 +1,22 @@
 // Drains a batch: one entry into JavaScript, many requests. The hot path; what looks odd here is
 // measured.
 import { AsyncResource } from "node:async_hooks";
+import { lookAtArrival } from "./client.ts";
+import { dispatchConnection, textLength } from "./connection/dispatch.ts";
 import { errnoName, MillraceError, sentenceOf } from "./errors.ts";
 import { Incoming } from "./incoming.ts";
+import { LOG_LEVELS } from "./logging/levels.ts";
 import type { Dispatch } from "./native/binding.ts";
 import { ERRORS, EVENT, EVENT_FLAG, EVENT_WORD as W } from "./native/tables.ts";
+import { follow, isPlain, runObserved, traceEvent } from "./observation.ts";
 import { runHandler } from "./outcome.ts";
 import { NativeReq } from "./request.ts";
 import { NativeRes } from "./response.ts";
-import { countDelay, type OpenExchange, type Service, type Target } from "./service.ts";
-import { warn } from "./warnings.ts";
+import type { OpenExchange, Service, Target } from "./service.ts";
 import { dispatchMessage, dispatchSocket } from "./websocket/dispatch.ts";
 
 const FIXED_BYTES = 64;
 const FIXED_WORDS = 16;
-const DELAY_MS_MAX = 600_000;
 const MANUAL = { requireManualDestroy: true };
 
 /** The function that the native side calls per batch. `batch` is reused as soon as it returns. */
@@ -22,24 +24,20 @@ export function makeDispatch(service: Service, batch: Uint8Array): Dispatch {
   const words = new Int32Array(batch.buffer, batch.byteOffset, batch.byteLength >>> 2);
   const buffer = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
   return (count, text) => {
-    const { counts, outbox } = service;
-    const now = milliseconds();
-    let requests = 0;
+    const { log, outbox } = service;
+    const isTraced = log.threshold <= LOG_LEVELS.trace;
+    const isObserved = !isPlain(service);
     let base = 0;
     let at = 0;
     outbox.open();
     try {
       for (let i = 0; i < count; i += 1) {
         const kind = (words[base + W.kind] as number) & 0xffff;
+        if (isTraced) traceEvent(log, kind, words[base + W.handle] as number);
         if (kind === EVENT.Message) {
           dispatchMessage(service.sockets, words, batch, buffer, base);
         } else if (kind === EVENT.Request) {
-          requests += 1;
-          // Both clocks are the system's monotonic one; a difference beyond reason means that they
-          // are not.
-          const delay = (now - (words[base + W.queuedAt] as number)) | 0;
-          if (delay < DELAY_MS_MAX) countDelay(counts, Math.max(delay, 0));
-          at = dispatchRequest(service, words, batch, base, text, at);
+          at = dispatchRequest(service, words, batch, base, text, at, isObserved);
         } else {
           at = dispatchOther(service, words, batch, base, text, at);
         }
@@ -48,10 +46,6 @@ export function makeDispatch(service: Service, batch: Uint8Array): Dispatch {
     } finally {
       outbox.close();
     }
-    if (requests === 0) return;
-    counts.batches += 1;
-    counts.requests += requests;
-    if (requests > counts.largest) counts.largest = requests;
   };
 }
 
@@ -64,6 +58,7 @@ function dispatchRequest(
   base: number,
   text: string,
   at: number,
+  isObserved: boolean,
 ): number {
   const flags = (words[base + W.kind] as number) >>> 16;
   const lengths = words[base + W.route] as number;
@@ -88,10 +83,11 @@ function dispatchRequest(
     peer,
     headerLength,
     flags,
-    (words[base + W.listener] as number) & 0xffff,
+    words[base + W.listener] as number,
     spans,
     bodyOf(service, words, batch, base, flags, paramCount),
     trailerLength,
+    words[base + W.headA] as number,
   );
   // Every handler call gets a fresh async resource: what it enters into an AsyncLocalStorage is
   // seen by its own continuations and by no other request of this batch or the next.
@@ -101,9 +97,13 @@ function dispatchRequest(
   const res = new NativeRes(service, req, handle, generation, flags, scope);
   if ((flags & EVENT_FLAG.bodyFollows) !== 0)
     req.incoming = new Incoming(service.native, handle, generation, req.where);
+  if (service.connections.hasProxied) req.meet();
+  if (service.proxies.arrivals > 0 && !req.isScgi)
+    lookAtArrival(service.proxies, req.peerAddress, (name) => req.headers.get(name));
   // What handlers read of a handshake stays in the `data` of its socket, and slices with it.
   if ((flags & EVENT_FLAG.upgrade) !== 0) req.compact(0);
-  scope.runInAsyncScope(runHandler, undefined, service, req, res);
+  if (isObserved) follow(service, req);
+  scope.runInAsyncScope(isObserved ? runObserved : runHandler, undefined, service, req, res);
   return (
     at + (lengths >>> 24) + targetLength + ((peer >>> 16) & 0xff) + headerLength + trailerLength
   );
@@ -146,8 +146,17 @@ function dispatchOther(
       );
       return at;
     case EVENT.Problem:
-      warnOfProblem((words[base + W.listener] as number) >>> 16);
+      warnOfProblem(service, (words[base + W.listener] as number) >>> 16);
       return at;
+    case EVENT.Access:
+    case EVENT.Connected:
+    case EVENT.Disconnected: {
+      const end = at + textLength(words, base);
+      const own = text.slice(at, end);
+      if (kind === EVENT.Access) service.access?.take(service.connections, words, batch, base, own);
+      else dispatchConnection(service.connections, words, batch, base, own);
+      return end;
+    }
     default:
   }
   const length =
@@ -231,11 +240,7 @@ function dispatchNews(
   }
 }
 
-function warnOfProblem(errno: number): void {
-  warn("ERR_MILLRACE_SYSTEM", `a native loop had trouble with the system: ${errnoName(errno)}`);
-}
-
-function milliseconds(): number {
-  const time = process.hrtime();
-  return time[0] * 1000 + Math.floor(time[1] / 1e6);
+function warnOfProblem({ log }: Service, errno: number): void {
+  const what = `a native loop had trouble with the system: ${errnoName(errno)}`;
+  log.failed(LOG_LEVELS.warn, "ERR_MILLRACE_SYSTEM", what);
 }

@@ -1,16 +1,18 @@
 // The standard style: what a handler gets besides the Request, and how its Response is read.
 import { randomBytes } from "node:crypto";
 import type { Address, Context, Server } from "./api.ts";
+import type { Connection } from "./connection/api.ts";
 import { parseCookies } from "./cookies.ts";
 import { MillraceError, show } from "./errors.ts";
 import { type HeadersInit, isDecoded } from "./lines.ts";
+import { LOG_LEVELS } from "./logging/levels.ts";
 import type { MultipartOptions, Part } from "./multipart.ts";
 import { readerOf, type SourceReader, type Step } from "./outgoing.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import type { Service } from "./service.ts";
 import { standardRequest } from "./standard.ts";
-import { stackOf, warn } from "./warnings.ts";
+import { traceparentOf } from "./trace.ts";
 import type { UpgradeOptions } from "./websocket/api.ts";
 import { acceptMarked, upgradeResponse } from "./websocket/upgrade.ts";
 
@@ -37,12 +39,16 @@ export class NativeContext implements Context {
     this.#res = res;
   }
 
+  get connection(): Connection {
+    return this.#req.connection;
+  }
+
   get cookies(): ReadonlyMap<string, string> {
     return (this.#cookies ??= parseCookies(this.#req.headers.get("cookie")));
   }
 
   get encrypted(): boolean {
-    return false;
+    return this.#req.client.scheme === "https";
   }
 
   get id(): string {
@@ -61,7 +67,8 @@ export class NativeContext implements Context {
     return this.#req.params;
   }
 
-  get protocol(): "http/1.0" | "http/1.1" {
+  get protocol(): "http/1.0" | "http/1.1" | "scgi" {
+    if (this.#req.isScgi) return "scgi";
     return this.#req.httpVersion === "1.0" ? "http/1.0" : "http/1.1";
   }
 
@@ -77,6 +84,10 @@ export class NativeContext implements Context {
     return this.#req.signal;
   }
 
+  get traceparent(): string | undefined {
+    return traceparentOf(this.#req.headers.get("traceparent"));
+  }
+
   multipart(options?: MultipartOptions): AsyncIterableIterator<Part> {
     return this.#req.multipart(options);
   }
@@ -90,12 +101,12 @@ export class NativeContext implements Context {
   }
 
   waitUntil(promise: Promise<unknown>): void {
-    const { tasks } = this.#service;
+    const { log, tasks } = this.#service;
     const { where } = this.#req;
     const task = Promise.resolve(promise)
       .catch((error: unknown) => {
         const message = `a promise given to waitUntil() by ${where} was rejected`;
-        warn("ERR_MILLRACE_HANDLER_FAILED", message, stackOf(error));
+        log.failed(LOG_LEVELS.error, "ERR_MILLRACE_HANDLER_FAILED", message, error);
       })
       .finally(() => tasks.delete(task));
     tasks.add(task);
@@ -124,6 +135,7 @@ export function sendResponse(
   value: unknown,
 ): Promise<void> | undefined {
   if (!isResponse(value)) {
+    if (value === undefined && req.isGivenUp) return undefined;
     const message = `${req.where} returned ${show(value)}, not a Response; 500 was sent`;
     throw new MillraceError("ERR_MILLRACE_NO_REPLY", message);
   }

@@ -1,4 +1,5 @@
 // The public names of millrace, and nothing else.
+export { type AccelOptions, accel } from "./accel.ts";
 export type {
   Address,
   CloseReport,
@@ -15,6 +16,14 @@ export type {
 } from "./api.ts";
 export type { BodyOptions, Bytes } from "./body.ts";
 export type { CompressLevels, CompressOptions } from "./compress.ts";
+export type {
+  CloseCauseName,
+  Connection,
+  ConnectionCloseOptions,
+  ConnectionHooks,
+  ProxyDetails,
+  ProxySSL,
+} from "./connection/api.ts";
 export type { CookieOptions } from "./cookies.ts";
 export { type ErrorCode, MillraceError, type MillraceErrorOptions } from "./errors.ts";
 export type { EventStream, EventStreamOptions, ServerEvent } from "./events.ts";
@@ -29,9 +38,15 @@ export {
 export type { ReadonlyHeaders } from "./headers.ts";
 export type { Receipt, ReceiveOptions } from "./incoming.ts";
 export type { HeadersInit } from "./lines.ts";
+export { type AccessRecord, accessLine } from "./logging/access.ts";
+export { FileLogger, type FileLoggerOptions } from "./logging/file.ts";
+export { LOG_LEVELS, type LogLevel } from "./logging/levels.ts";
+export type { AccessLogOptions, LogOptions } from "./logging/options.ts";
+export type { LogDetails, LogError, LogLine, LogRecord } from "./logging/record.ts";
 export type { MultipartOptions, Part } from "./multipart.ts";
 export type {
   LimitOptions,
+  ListenEntry,
   ListenOptions,
   ServeOptions,
   ShutdownOptions,
@@ -39,7 +54,10 @@ export type {
 } from "./options.ts";
 export type { DrainOptions, Source } from "./outgoing.ts";
 export type { Params } from "./params.ts";
+export type { TrustProxy } from "./proxies.ts";
+export type { HandoverOptions, ServerCloseOptions } from "./restart/options.ts";
 export {
+  type HealthPaths,
   type MethodTable,
   type RawRoute,
   type RouteAnswer,
@@ -50,6 +68,7 @@ export {
   websocket,
 } from "./routes.ts";
 export type { SavedFile, SaveOptions } from "./saving.ts";
+export * as scgi from "./scgi/index.ts";
 export { serve } from "./server.ts";
 export type { SyncAdapter, SyncContext, SyncDriver, SyncMessage } from "./sync/adapter.ts";
 export type {

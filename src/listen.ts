@@ -5,11 +5,12 @@ import type { Address } from "./api.ts";
 import { type ErrorCode, MillraceError } from "./errors.ts";
 import type { NativeListener } from "./native/binding.ts";
 import type { ListenSettings } from "./options.ts";
+import type { HandoverListener } from "./restart/handover.ts";
 
 /** @throws {MillraceError} ERR_MILLRACE_ADDR_NOT_AVAILABLE when a name has no address */
-export async function resolveListener(settings: ListenSettings): Promise<NativeListener> {
+export async function resolveListener(settings: ListenSettings): Promise<HandoverListener> {
   const { hostname, ...rest } = settings;
-  return { ...rest, host: hostname === "" ? "" : await resolve(hostname), protocol: "http", proxy: 0 };
+  return { ...rest, host: hostname === "" ? "" : await resolve(hostname) };
 }
 
 async function resolve(hostname: string): Promise<string> {
@@ -69,11 +70,11 @@ function nameOf(listener: NativeListener): string {
   return `${listener.host.includes(":") ? `[${listener.host}]` : listener.host}:${listener.port}`;
 }
 
-/** What a person on this machine types to reach the address. */
-export function urlOfAddress(address: Address): string {
+/** What a person on this machine types to reach the address; `scheme` is the listener's. */
+export function urlOfAddress(address: Address, scheme: "http" | "scgi" = "http"): string {
   if (address.family === "unix") return `unix:${address.address.replace("\0", "@")}`;
   if (address.address === "0.0.0.0" || address.address === "::")
-    return `http://localhost:${address.port}`;
+    return `${scheme}://localhost:${address.port}`;
   const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
-  return `http://${host}:${address.port}`;
+  return `${scheme}://${host}:${address.port}`;
 }

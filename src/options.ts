@@ -1,11 +1,24 @@
 // The options of serve(): their types, and one validation with messages that name the option.
 import { availableParallelism } from "node:os";
 import type { ErrorHandler, FetchHandler, RawHandler } from "./api.ts";
-import { callable, checkRecord, integer, invalidOption, text, truth } from "./check.ts";
+import { callable, checkRecord, integer, invalidOption, oneOf, text, truth } from "./check.ts";
 import type { CompressOptions } from "./compress.ts";
+import type { ConnectionHooks } from "./connection/api.ts";
 import { show } from "./errors.ts";
+import type { AccessRecord } from "./logging/access.ts";
+import type { LogLevel } from "./logging/levels.ts";
+import {
+  type AccessLogOptions,
+  accessSettings,
+  type LogOptions,
+  type LogSettings,
+  logSettings,
+} from "./logging/options.ts";
 import { LIMITS } from "./native/tables.ts";
-import type { RawRoute, Routes } from "./routes.ts";
+import { compileTrust, type Trust, type TrustProxy } from "./proxies.ts";
+import { type HandoverOptions, type RestartSettings, restartOf } from "./restart/options.ts";
+import { systemdLabel } from "./restart/systemd.ts";
+import type { HealthPaths, RawRoute, Routes } from "./routes.ts";
 import type { SyncAdapter } from "./sync/adapter.ts";
 import type { WebSocketHandler } from "./websocket/api.ts";
 
@@ -42,24 +55,51 @@ export interface ListenOptions {
   readonly hostname?: string;
   /** Permissions of the unix socket, such as 0o660. @default as the umask has it */
   readonly mode?: number;
-  /** 0 lets the system choose; `server.addresses` tells. @default 3000 */
+  /** 0 lets the system choose; `server.addresses` tells. @default 3000, with "scgi" 4000 */
   readonly port?: number;
+  /** What is spoken there; the same routes and handlers answer. @default "http" */
+  readonly protocol?: "http" | "scgi";
+  /**
+   * Whether connections may ("accept") or must ("require") begin with a header of the PROXY
+   * protocol, version 1 or 2, that names the client. Anybody who reaches the listener can say
+   * anything in it. @default false
+   */
+  readonly proxyProtocol?: false | "accept" | "require";
   /** Lets several processes listen on the port and share its connections. @default false */
   readonly reusePort?: boolean;
   /** Path of a unix socket; a leading "\0" makes it abstract (Linux). */
   readonly unix?: string;
 }
 
+/** An entry of `listen`. */
+export interface ListenEntry extends ListenOptions {
+  /**
+   * The sockets that systemd passes to this process: those that FileDescriptorName= calls so, or
+   * all (true). There may be several.
+   */
+  readonly systemd?: boolean | string;
+}
+
 /** What to do when the process is asked to stop. */
 export interface ShutdownOptions {
   /** @default ["SIGTERM", "SIGINT"] */
   readonly signals?: readonly NodeJS.Signals[];
-  /** Milliseconds until what is in flight is cut. @default 10_000 */
+  /** Milliseconds after `wait` until what is in flight is cut. @default 10_000 */
   readonly timeout?: number;
+  /** Milliseconds for which idle connections may bring one more request. @default 0 */
+  readonly wait?: number;
 }
 
 /** Options of `serve()`. */
-export interface ServeOptions<R extends string = string> extends ListenOptions {
+export interface ServeOptions<R extends string = string, D = unknown>
+  extends ListenOptions,
+    ConnectionHooks<D> {
+  /**
+   * Takes a record per answer, also of those that are given without JavaScript. In batches, outside
+   * of handlers; what it throws harms nothing, and of what it does not take in time records are
+   * dropped.
+   */
+  readonly accessLog?: ((records: readonly AccessRecord[]) => unknown) | AccessLogOptions;
   /**
    * Compresses what handlers answer, for clients that accept it; docs/compression.md says what and
    * what that means for secrets in it. A Response as a route's value goes as it is.
@@ -78,14 +118,26 @@ export interface ServeOptions<R extends string = string> extends ListenOptions {
   /** Answers what no route matches, the raw way. Not together with `fetch` or `notFound`. */
   readonly handler?: RawHandler;
   /**
-   * Paths answered natively with 200, also while JavaScript is busy; `ready` says 503 while
-   * draining.
+   * Takes the listening sockets over from the process that offers them at this path of a unix
+   * socket, and offers its own there in turn, for restarts during which nobody is refused. Where
+   * nobody offers any, it listens as usual.
    */
-  readonly health?: { readonly live?: string; readonly ready?: string };
+  readonly handover?: string | HandoverOptions;
+  /**
+   * Paths answered natively with 200, also while JavaScript is busy; `ready` says 503 while
+   * draining, `metrics` has what `server.prometheus()` says.
+   */
+  readonly health?: HealthPaths;
   /** Bounds on what peers may send and hold. */
   readonly limits?: LimitOptions;
+  /**
+   * What is logged and where: a level, an object, or false for nothing. With this option failures
+   * of handlers are records of it, without it they are process warnings.
+   * @default "warn", on standard error
+   */
+  readonly log?: false | LogLevel | LogOptions;
   /** Several places to listen at, instead of the one above. */
-  readonly listen?: readonly ListenOptions[];
+  readonly listen?: "systemd" | readonly ListenEntry[];
   /**
    * Native loop threads; 0 runs the loop on the JavaScript thread. "auto" is 0 up to two CPUs,
    * where a second thread would only take turns with the first, else a quarter of them, at most 4.
@@ -94,6 +146,8 @@ export interface ServeOptions<R extends string = string> extends ListenOptions {
   readonly loops?: number | "auto";
   /** Answers when the path has routes but none for the method. @default 405, natively */
   readonly methodNotAllowed?: FetchHandler | RawRoute;
+  /** What log records call the server. @default "HTTP-" and its number */
+  readonly name?: string;
   /**
    * Answers what no route matches, with status 404 unless it sets another. @default 404, natively
    */
@@ -104,6 +158,12 @@ export interface ServeOptions<R extends string = string> extends ListenOptions {
   readonly signal?: AbortSignal;
   /** Says nothing on the terminal when listening begins. @default false */
   readonly silent?: boolean;
+  /**
+   * Tells systemd (NOTIFY_SOCKET) that the service is ready and that it stops, and feeds its
+   * watchdog from the JavaScript thread.
+   * @default true
+   */
+  readonly systemd?: boolean;
   /** Carries publications to other processes and hosts, as `redisSync()` and `natsSync()` do. */
   readonly sync?: SyncAdapter;
   /** How long peers, and handlers, may take. */
@@ -114,6 +174,15 @@ export interface ServeOptions<R extends string = string> extends ListenOptions {
    * @default the one of all servers that give none
    */
   readonly topicSpace?: string;
+  /**
+   * Whose X-Forwarded-For, -Proto, -Host and -Port, X-Real-IP or Forwarded say who the client is:
+   * nobody's, everybody's (true), those of so many hops, of peers on this machine ("loopback"), on
+   * unix sockets ("unix"), or an array of addresses, networks like "10.0.0.0/8" and the words
+   * "loopback", "unix", "linklocal", "private". Who is trusted has to replace or remove every one
+   * of these fields that a client sends.
+   * @default false, with a warning when such fields come; [] is the same without
+   */
+  readonly trustProxy?: TrustProxy;
   /** What `ctx.upgrade()` and `req.upgrade()` make of handshakes on any route. */
   readonly websocket?: WebSocketHandler;
 }
@@ -127,36 +196,51 @@ export interface ListenSettings {
   readonly fd: number;
   readonly backlog: number;
   readonly reusePort: boolean;
+  readonly protocol: "http" | "scgi";
+  readonly proxy: 0 | 1 | 2; // PROXY protocol: off, accepted, required
+  readonly label: string; // "": known by its address; else what systemdLabel() makes
 }
 
 /** The validated options that are not about routes. */
 export interface Settings {
   readonly listeners: readonly ListenSettings[];
   readonly loops: number;
+  readonly restart: RestartSettings;
   readonly limits: readonly number[]; // in the order of LIMITS
   readonly shutdown: Required<ShutdownOptions> | undefined;
   readonly signal: AbortSignal | undefined;
   readonly silent: boolean;
+  readonly log: LogSettings;
+  readonly accessLog: Required<AccessLogOptions> | undefined;
+  readonly hooks: ConnectionHooks;
+  readonly name: string; // "": by its number
   readonly sync: SyncAdapter | undefined;
   readonly topicSpace: string; // "": that of all servers that give none
+  readonly trust: Trust;
 }
 
-const LISTEN_KEYS = ["backlog", "fd", "hostname", "mode", "port", "reusePort", "unix"] as const;
+const LISTEN_KEYS = [
+  ...["backlog", "fd", "hostname", "mode", "port", "protocol", "proxyProtocol"],
+  ...["reusePort", "unix"],
+] as readonly (keyof ListenOptions)[];
 const SERVE_KEYS = [
   ...LISTEN_KEYS,
+  ...["accessLog", "connectionData", "log", "name", "onClose", "onConnect"],
   ...[
     "compress",
     "error",
     "fetch",
     "gracefulShutdown",
     "handler",
+    "handover",
     "health",
     "limits",
     "listen",
     "loops",
     "methodNotAllowed",
   ],
-  ...["notFound", "routes", "signal", "silent", "sync", "timeouts", "topicSpace", "websocket"],
+  ...["notFound", "routes", "signal", "silent", "sync", "systemd", "timeouts", "topicSpace"],
+  ...["trustProxy", "websocket"],
 ] as const;
 const LOOPS_MAX = 64;
 const SHUTDOWN_MS_MAX = 86_400_000;
@@ -174,12 +258,31 @@ export function validate(options: ServeOptions): Settings {
   return {
     listeners: listenersOf(options),
     loops: loopsOf(options.loops),
+    restart: restartOf(options.handover, options.systemd),
     limits: limitsOf(options),
     shutdown: shutdownOf(options.gracefulShutdown),
     signal: options.signal,
     silent: options.silent === undefined ? false : truth("silent", options.silent),
+    log: logSettings(options.log),
+    accessLog: accessSettings(options.accessLog),
+    hooks: hooksOf(options),
+    name: options.name === undefined ? "" : text("name", options.name),
     sync: options.sync,
     topicSpace: topicSpaceOf(options.topicSpace),
+    trust: compileTrust(options.trustProxy),
+  };
+}
+
+// A method of the options object may use `this`.
+function hooksOf(options: ServeOptions): ConnectionHooks {
+  const { connectionData, onClose, onConnect } = options;
+  if (connectionData !== undefined) callable("connectionData", connectionData);
+  if (onClose !== undefined) callable("onClose", onClose);
+  if (onConnect !== undefined) callable("onConnect", onConnect);
+  return {
+    ...(connectionData === undefined ? {} : { connectionData: connectionData.bind(options) }),
+    ...(onClose === undefined ? {} : { onClose: onClose.bind(options) }),
+    ...(onConnect === undefined ? {} : { onConnect: onConnect.bind(options) }),
   };
 }
 
@@ -207,9 +310,12 @@ function checkAnswerers(options: ServeOptions): void {
     );
   }
   if (options.health !== undefined) {
-    checkRecord("health", options.health, ["live", "ready"]);
-    if (options.health.live !== undefined) text("health.live", options.health.live);
-    if (options.health.ready !== undefined) text("health.ready", options.health.ready);
+    const names = ["live", "metrics", "ready"] as const;
+    checkRecord("health", options.health, names);
+    for (const name of names) {
+      const path = options.health[name];
+      if (path !== undefined) text(`health.${name}`, path);
+    }
   }
   if (options.routes !== undefined) {
     const isPlain =
@@ -227,6 +333,7 @@ function checkAnswerers(options: ServeOptions): void {
 function listenersOf(options: ServeOptions): readonly ListenSettings[] {
   if (options.listen === undefined) return [listenerOf("", options)];
   const { listen } = options;
+  if (listen === "systemd") return listenersOf({ ...options, listen: [{ systemd: true }] });
   if (!Array.isArray(listen) || listen.length === 0)
     throw invalidOption("listen", "must be an array with an entry or more", listen);
   const extra = LISTEN_KEYS.find((key) => options[key] !== undefined);
@@ -236,15 +343,17 @@ function listenersOf(options: ServeOptions): readonly ListenSettings[] {
       "belongs into an entry of listen when listen is given",
       options[extra],
     );
-  return listen.map((each: ListenOptions, index) => {
-    checkRecord(`listen[${index}]`, each, LISTEN_KEYS);
-    return listenerOf(`listen[${index}].`, each);
+  return listen.map((each: ListenEntry, index) => {
+    checkRecord(`listen[${index}]`, each, [...LISTEN_KEYS, "systemd"]);
+    const label = systemdOf(`listen[${index}].systemd`, each.systemd);
+    return listenerOf(`listen[${index}].`, each, label);
   });
 }
 
-function listenerOf(prefix: string, options: ListenOptions): ListenSettings {
+function listenerOf(prefix: string, options: ListenOptions, label = ""): ListenSettings {
   const { fd, hostname, mode, port, unix } = options;
   const ways = [
+    ...(label === "" ? [] : ["systemd"]),
     ...(fd === undefined ? [] : ["fd"]),
     ...(unix === undefined ? [] : ["unix"]),
     ...(port === undefined && hostname === undefined
@@ -260,14 +369,16 @@ function listenerOf(prefix: string, options: ListenOptions): ListenSettings {
   }
   if (mode !== undefined && unix === undefined)
     throw invalidOption(`${prefix}mode`, "goes with unix only", mode);
-  const isInternet = fd === undefined && unix === undefined;
+  const isInternet = fd === undefined && unix === undefined && label === "";
+  const protocol = protocolOf(`${prefix}protocol`, options.protocol);
+  const usual = protocol === "scgi" ? 4000 : 3000;
   return {
     hostname: isInternet
       ? hostname === undefined
         ? "127.0.0.1"
         : text(`${prefix}hostname`, hostname)
       : "",
-    port: isInternet ? (port === undefined ? 3000 : integer(`${prefix}port`, port, 0, 65_535)) : 0,
+    port: isInternet ? (port === undefined ? usual : integer(`${prefix}port`, port, 0, 65_535)) : 0,
     unix: unix === undefined ? "" : unixPath(`${prefix}unix`, unix),
     mode: mode === undefined ? -1 : integer(`${prefix}mode`, mode, 0, 0o777),
     fd: fd === undefined ? -1 : integer(`${prefix}fd`, fd, 0, 0x7fff_ffff),
@@ -275,7 +386,28 @@ function listenerOf(prefix: string, options: ListenOptions): ListenSettings {
       options.backlog === undefined ? 511 : integer(`${prefix}backlog`, options.backlog, 1, 65_535),
     reusePort:
       options.reusePort === undefined ? false : truth(`${prefix}reusePort`, options.reusePort),
+    protocol,
+    proxy: proxyModeOf(`${prefix}proxyProtocol`, options.proxyProtocol),
+    label,
   };
+}
+
+function systemdOf(name: string, value: unknown): string {
+  if (value === undefined || value === false) return "";
+  return systemdLabel(value === true ? undefined : text(name, value));
+}
+
+function protocolOf(name: string, value: unknown): "http" | "scgi" {
+  if (value === undefined) return "http";
+  oneOf(name, value, ["http", "scgi"]);
+  return value as "http" | "scgi";
+}
+
+function proxyModeOf(name: string, value: unknown): 0 | 1 | 2 {
+  if (value === undefined || value === false) return 0;
+  if (value === "accept") return 1;
+  if (value === "require") return 2;
+  throw invalidOption(name, 'must be false, "accept" or "require"', value);
 }
 
 function unixPath(name: string, value: unknown): string {
@@ -312,10 +444,14 @@ function limitsOf(options: ServeOptions): readonly number[] {
 
 function shutdownOf(value: unknown): Required<ShutdownOptions> | undefined {
   if (value === undefined || value === false) return undefined;
-  const defaults: Required<ShutdownOptions> = { signals: ["SIGTERM", "SIGINT"], timeout: 10_000 };
+  const defaults: Required<ShutdownOptions> = {
+    signals: ["SIGTERM", "SIGINT"],
+    timeout: 10_000,
+    wait: 0,
+  };
   if (value === true) return defaults;
-  checkRecord("gracefulShutdown", value, ["signals", "timeout"]);
-  const { signals = defaults.signals, timeout = defaults.timeout } = value as ShutdownOptions;
+  checkRecord("gracefulShutdown", value, ["signals", "timeout", "wait"]);
+  const { signals, timeout, wait } = { ...defaults, ...(value as ShutdownOptions) };
   if (!Array.isArray(signals) || signals.length === 0) {
     throw invalidOption("gracefulShutdown.signals", "must be an array of signal names", signals);
   }
@@ -331,14 +467,6 @@ function shutdownOf(value: unknown): Required<ShutdownOptions> | undefined {
   return {
     signals: [...signals],
     timeout: integer("gracefulShutdown.timeout", timeout, 0, SHUTDOWN_MS_MAX, "milliseconds"),
+    wait: integer("gracefulShutdown.wait", wait, 0, SHUTDOWN_MS_MAX, "milliseconds"),
   };
-}
-
-/** The timeout of close(). */
-export function closeTimeout(options: { readonly timeout?: number } | undefined): number {
-  if (options === undefined) return 10_000;
-  checkRecord("close()", options, ["timeout"]);
-  return options.timeout === undefined
-    ? 10_000
-    : integer("close() timeout", options.timeout, 0, SHUTDOWN_MS_MAX, "milliseconds");
 }

@@ -3,10 +3,10 @@
 import type { FetchHandler } from "./api.ts";
 import { clientStatusOf, FULL, MillraceError, sentenceOf } from "./errors.ts";
 import { sendResponse } from "./fetch.ts";
+import { LOG_LEVELS } from "./logging/levels.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import type { Service } from "./service.ts";
-import { stackOf, warn } from "./warnings.ts";
 
 /** Never throws. Asynchronous only when the handler is. */
 export function runHandler(service: Service, req: NativeReq, res: NativeRes): void {
@@ -16,7 +16,7 @@ export function runHandler(service: Service, req: NativeReq, res: NativeRes): vo
     if (raw !== undefined) {
       const result: unknown = raw(req, res);
       if (isThenable(result)) pending = result;
-      else if (!res.leave()) throw noReply(req);
+      else if (!res.leave() && !req.isGivenUp) throw noReply(req);
     } else {
       const { ctx } = req;
       const result: unknown = (req.target.fetch as FetchHandler)(ctx.request, ctx);
@@ -41,7 +41,7 @@ async function settle(
   try {
     const result = await pending;
     if (req.target.raw !== undefined) {
-      if (!res.leave()) throw noReply(req);
+      if (!res.leave() && !req.isGivenUp) throw noReply(req);
     } else if (result !== undefined || res.isOpen) {
       await sendResponse(req, res, result);
     }
@@ -58,28 +58,28 @@ function fail(
   res: NativeRes,
   error: unknown,
 ): Promise<void> | undefined {
-  // A handler that gives up because its peer has gone has done what the signal is for.
-  const isExpected = req.aborted && isAbort(error, req);
+  const isExpected = isLeft(req, error);
   const hook = service.error;
   if (hook === undefined || isExpected) {
-    answerFailure(req, res, error, isExpected);
+    answerFailure(service, req, res, error, isExpected);
     return undefined;
   }
   res.reset();
   try {
     const result: unknown = hook(error, req.ctx);
-    if (isThenable(result)) return failLater(req, res, error, result);
+    if (isThenable(result)) return failLater(service, req, res, error, result);
     const sending = result === undefined ? undefined : sendResponse(req, res, result);
-    if (sending !== undefined) return failLater(req, res, error, sending);
+    if (sending !== undefined) return failLater(service, req, res, error, sending);
   } catch (second) {
-    answerFailure(req, res, second, false);
+    answerFailure(service, req, res, second, false);
     return undefined;
   }
-  answerFailure(req, res, error, true);
+  answerFailure(service, req, res, error, true);
   return undefined;
 }
 
 async function failLater(
+  service: Service,
   req: NativeReq,
   res: NativeRes,
   error: unknown,
@@ -89,32 +89,38 @@ async function failLater(
     const result = await pending;
     if (result !== undefined) await sendResponse(req, res, result);
   } catch (second) {
-    answerFailure(req, res, second, false);
+    answerFailure(service, req, res, second, false);
     return;
   }
-  answerFailure(req, res, error, true);
+  answerFailure(service, req, res, error, true);
 }
 
 // What is thrown can be made so that looking at it throws. The exchange ends all the same, and the
 // rest of its batch is served.
-function answerFailure(req: NativeReq, res: NativeRes, error: unknown, isKnown: boolean): void {
+function answerFailure(
+  service: Service,
+  req: NativeReq,
+  res: NativeRes,
+  error: unknown,
+  isKnown: boolean,
+): void {
   try {
-    answerDefault(req, res, error, isKnown);
+    answerDefault(service, req, res, error, isKnown);
   } catch {
-    answerBare(req, res, isKnown);
+    answerBare(service, req, res, isKnown);
   }
 }
 
-function answerBare(req: NativeReq, res: NativeRes, isKnown: boolean): void {
+function answerBare({ log }: Service, req: NativeReq, res: NativeRes, isKnown: boolean): void {
   try {
     if (res.isOpen) {
       res.reset();
       res.send(500);
     }
-    res.cut();
+    res.cut(undefined, "Excepted");
     if (isKnown) return;
     const what = `${req.where}: the handler threw something that cannot be looked at`;
-    warn("ERR_MILLRACE_HANDLER_FAILED", what);
+    log.failed(LOG_LEVELS.error, "ERR_MILLRACE_HANDLER_FAILED", what);
   } catch {
     // Neither answering nor warning works: nothing is left that could be told anybody.
   }
@@ -122,7 +128,13 @@ function answerBare(req: NativeReq, res: NativeRes, isKnown: boolean): void {
 
 // Sends the default answer unless there is one, and warns unless the peer is to blame or somebody
 // knows already.
-function answerDefault(req: NativeReq, res: NativeRes, error: unknown, isKnown: boolean): void {
+function answerDefault(
+  { log }: Service,
+  req: NativeReq,
+  res: NativeRes,
+  error: unknown,
+  isKnown: boolean,
+): void {
   const status = clientStatusOf(error);
   const wasOpen = res.isOpen;
   if (wasOpen) {
@@ -133,7 +145,7 @@ function answerDefault(req: NativeReq, res: NativeRes, error: unknown, isKnown: 
   }
   // What has begun cannot be answered any more, and must not look whole.
   const wasStreaming = res.isStreaming;
-  if (wasStreaming) res.cut();
+  if (wasStreaming) res.cut(undefined, isLeft(req, error) ? "ClosedByClient" : "Excepted");
   if (isKnown || (status !== 0 && status !== FULL && wasOpen)) return;
   const isOurs = error instanceof MillraceError;
   const code = isOurs ? error.code : "ERR_MILLRACE_HANDLER_FAILED";
@@ -142,7 +154,8 @@ function answerDefault(req: NativeReq, res: NativeRes, error: unknown, isKnown: 
   const own = isOurs ? error.message : `the handler threw; ${ending}`;
   const what = own.includes(req.where) ? own : `${req.where}: ${own}`;
   // Nobody threw a missing reply: its stack leads only here.
-  warn(code, what, code === "ERR_MILLRACE_NO_REPLY" ? undefined : stackOf(error));
+  const thrown = code === "ERR_MILLRACE_NO_REPLY" ? [] : [error];
+  log.failed(LOG_LEVELS.error, code, what, ...thrown);
 }
 
 const PLAIN_TEXT = {
@@ -161,6 +174,11 @@ function noReply(req: NativeReq): MillraceError {
     "ERR_MILLRACE_NO_REPLY",
     `${req.where} returned without answering; 500 was sent. Fix: ${fix}`,
   );
+}
+
+// A handler that gives up because its peer has gone has done what the signal is for.
+function isLeft(req: NativeReq, error: unknown): boolean {
+  return req.aborted && isAbort(error, req);
 }
 
 function isAbort(error: unknown, req: NativeReq): boolean {

@@ -2,6 +2,9 @@
 // kept.
 import type { Address, Context, Req, Res } from "./api.ts";
 import { Body, type BodyOptions, limitOf } from "./body.ts";
+import { addressOf, clientOf, scgiClientOf } from "./client.ts";
+import type { Connection } from "./connection/api.ts";
+import type { Beginning, NativeConnection, Place } from "./connection/connection.ts";
 import { MillraceError } from "./errors.ts";
 import { Form } from "./form.ts";
 import { HeaderText, type ReadonlyHeaders } from "./headers.ts";
@@ -22,7 +25,9 @@ import {
   wholeSource,
 } from "./multipart.ts";
 import { EVENT_FLAG, METHODS } from "./native/tables.ts";
+import type { Client } from "./proxies.ts";
 import { type SavedFile, type SaveOptions, saveFile, writeBytes } from "./saving.ts";
+import { variablesOf } from "./scgi/variables.ts";
 import type { Service, Target } from "./service.ts";
 import type { Socket, UpgradeOptions } from "./websocket/api.ts";
 import { upgradeNow } from "./websocket/upgrade.ts";
@@ -47,14 +52,16 @@ export class NativeReq implements Req {
   readonly #peer: number; // event word 9: port, address length
   readonly #headerLength: number;
   readonly #flags: number;
-  readonly #listener: number;
+  readonly #origin: number; // event word 11: listener, generation of the connection
+  readonly #index: number; // event word 14: of the connection
   readonly #spans: readonly number[];
   readonly #bytes: Uint8Array | undefined;
   readonly #trailerLength: number;
   #text: string; // of the whole batch, until compact()
   #at: number; // where our method begins in it
   /** The other half; set once by its constructor. */
-  res: (Res & { cut(reason?: MillraceError): void }) | undefined = undefined;
+  res: (Res & { readonly handle: number; cut(reason?: MillraceError): void }) | undefined =
+    undefined;
   /** The body, when it is streamed. */
   incoming: Incoming | undefined = undefined;
   #isAborted = false;
@@ -66,6 +73,9 @@ export class NativeReq implements Req {
   #body: Body | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #context: Context | undefined = undefined;
+  #client: Client | undefined = undefined;
+  #connection: NativeConnection | undefined = undefined;
+  #variables: ReadonlyMap<string, string> | undefined = undefined;
 
   constructor(
     service: Service,
@@ -78,10 +88,11 @@ export class NativeReq implements Req {
     peer: number,
     headerLength: number,
     flags: number,
-    listener: number,
+    origin: number,
     spans: readonly number[] | undefined,
     bytes: Uint8Array | undefined,
     trailerLength: number,
+    index: number,
   ) {
     this.#service = service;
     this.target = target;
@@ -93,7 +104,8 @@ export class NativeReq implements Req {
     this.#peer = peer;
     this.#headerLength = headerLength;
     this.#flags = flags;
-    this.#listener = listener;
+    this.#origin = origin;
+    this.#index = index;
     this.#spans = spans ?? NO_SPANS;
     this.#bytes = bytes;
     this.#trailerLength = trailerLength;
@@ -101,6 +113,25 @@ export class NativeReq implements Req {
 
   get aborted(): boolean {
     return this.#isAborted;
+  }
+
+  get connection(): Connection {
+    if (this.#connection === undefined) {
+      const { connections } = this.#service;
+      this.#connection = connections.of(this.place, () => this.#beginning());
+    }
+    return this.#connection;
+  }
+
+  /** Whether its handler has closed the connection: then nobody waits for an answer. */
+  get isGivenUp(): boolean {
+    return this.#connection?.isClosing === true;
+  }
+
+  /** Where its connection is natively. */
+  get place(): Place {
+    const handle = this.res?.handle ?? 0;
+    return { handle, index: this.#index >>> 0, generation: this.#origin >>> 16 };
   }
 
   get contentLength(): number | undefined {
@@ -127,17 +158,54 @@ export class NativeReq implements Req {
   }
 
   get httpVersion(): "1.0" | "1.1" {
+    if (this.isScgi) return this.scgi?.get("SERVER_PROTOCOL") === "HTTP/1.0" ? "1.0" : "1.1";
     return (this.#flags & EVENT_FLAG.http10) === 0 ? "1.1" : "1.0";
   }
 
   get ip(): string {
-    const from = this.#peerAt();
-    return this.#text.slice(from, from + ((this.#peer >>> 16) & 0xff));
+    return this.client.address;
+  }
+
+  /** Whether it came by SCGI. */
+  get isScgi(): boolean {
+    return (this.#flags & EVENT_FLAG.scgi) !== 0;
+  }
+
+  /** Who made the request, as far as is known; `scheme` and `host` when somebody else tells. */
+  get client(): Client {
+    if (this.#client !== undefined) return this.#client;
+    const { proxies } = this.#service;
+    const peer = this.peerAddress;
+    const get = (name: string): string | null => this.headers.get(name);
+    const { scgi } = this;
+    const passed = this.known?.proxy === undefined ? 0 : 1;
+    const said =
+      scgi === undefined
+        ? clientOf(proxies, peer, get, passed)
+        : scgiClientOf(proxies, peer, scgi, get, passed);
+    const isSecured = said.scheme === undefined && this.isSecured;
+    this.#client = isSecured ? { ...said, scheme: "https" } : said;
+    return this.#client;
+  }
+
+  /** Whether a header of the PROXY protocol says that the client speaks TLS. */
+  get isSecured(): boolean {
+    return this.known?.proxy?.ssl?.isEncrypted === true;
+  }
+
+  /** Keeps its connection, if that is known: a PROXY header counts also behind its end. */
+  meet(): void {
+    this.#connection ??= this.#service.connections.find(this.place);
+  }
+
+  /** Its connection, if somebody knows it. */
+  get known(): NativeConnection | undefined {
+    return this.#connection ?? this.#service.connections.find(this.place);
   }
 
   /** Index of the listener that accepted the connection. */
   get listener(): number {
-    return this.#listener;
+    return this.#origin & 0xffff;
   }
 
   get method(): string {
@@ -160,10 +228,20 @@ export class NativeReq implements Req {
     return (this.#query ??= new URLSearchParams(this.search));
   }
 
-  get remoteAddress(): Address {
-    const address = this.ip;
+  get peerAddress(): Address {
+    const from = this.#peerAt();
+    const address = this.#text.slice(from, from + ((this.#peer >>> 16) & 0xff));
     if (address === "") return { family: "unix", address, port: 0 };
     return { family: address.includes(":") ? "IPv6" : "IPv4", address, port: this.#peer & 0xffff };
+  }
+
+  get remoteAddress(): Address {
+    return addressOf(this.client);
+  }
+
+  get scgi(): ReadonlyMap<string, string> | undefined {
+    if (!this.isScgi) return undefined;
+    return (this.#variables ??= variablesOf(this.#tail()));
   }
 
   get search(): string {
@@ -181,8 +259,7 @@ export class NativeReq implements Req {
 
   get trailers(): Promise<ReadonlyHeaders> {
     if (this.incoming !== undefined) return this.incoming.trailers();
-    const from = this.#at + this.#ownLength() - this.#trailerLength;
-    return Promise.resolve(new HeaderText(this.#text.slice(from, from + this.#trailerLength)));
+    return Promise.resolve(new HeaderText(this.isScgi ? "" : this.#tail()));
   }
 
   get url(): string {
@@ -360,12 +437,25 @@ export class NativeReq implements Req {
     ));
   }
 
+  #beginning(): Beginning {
+    const { address, port } = this.peerAddress;
+    // A slice would keep the text of the whole batch.
+    const peer = Buffer.from(address, "latin1").toString("latin1");
+    return { listener: this.listener, peer, port, proxy: undefined };
+  }
+
   #targetAt(): number {
     return this.#at + (this.#lengths >>> 24);
   }
 
   #peerAt(): number {
     return this.#at + (this.#lengths >>> 24) + this.#targetLength;
+  }
+
+  // The trailer fields, or the variables of SCGI.
+  #tail(): string {
+    const end = this.#at + this.#ownLength();
+    return this.#text.slice(end - this.#trailerLength, end);
   }
 
   #ownLength(): number {

@@ -1,11 +1,15 @@
 // The response builder of a raw handler: collects a status and header lines, then makes one native
 // call, or begins and goes on piece by piece.
 import type { AsyncResource } from "node:async_hooks";
+import { type AccelOptions, accelLines } from "./accel.ts";
 import type { Res, StreamOptions } from "./api.ts";
 import { type Bytes, byteLengthOf, checkedBody } from "./body.ts";
 import { checkRecord, truth } from "./check.ts";
 import type { Choice } from "./compress.ts";
+import type { CloseCauseName } from "./connection/api.ts";
+import { causeNumber } from "./connection/causes.ts";
 import { type CookieOptions, cookieLine } from "./cookies.ts";
+import type { Diagnosis } from "./diagnostics.ts";
 import { errnoName, MillraceError, show } from "./errors.ts";
 import { EventStream, type EventStreamOptions, eventSettings } from "./events.ts";
 import { fileError, type SendFileOptions, sendFileText } from "./files.ts";
@@ -24,6 +28,7 @@ import {
 } from "./outgoing.ts";
 import type { NativeReq } from "./request.ts";
 import type { OpenExchange, Service } from "./service.ts";
+import { encodedLocation } from "./uris.ts";
 import { ZippedOutgoing } from "./zipped.ts";
 import { Zipping } from "./zipping.ts";
 
@@ -31,6 +36,7 @@ const OPEN = 0;
 const ENDED = 1;
 const ABORTED = 2;
 const STREAMING = 3;
+const SWITCHING_PROTOCOLS = 101;
 const STATES = ["open", "ended", "aborted", "streaming"] as const;
 const HALF_CLOSED_MS = 1000;
 const EVENT_LINES = [
@@ -55,6 +61,9 @@ export class NativeRes implements Res, OpenExchange {
   readonly #flags: number; // of the event
   readonly #scope: AsyncResource;
   readonly req: NativeReq;
+  /** Set while somebody watches through diagnostics_channel. */
+  diagnosis: Diagnosis | undefined = undefined;
+  #head = ""; // what was sent as header lines, while somebody watches
   #state = OPEN;
   #status: number;
   #lines: HeaderLines | undefined = undefined;
@@ -127,6 +136,23 @@ export class NativeRes implements Res, OpenExchange {
 
   get handle(): number {
     return this.#handle;
+  }
+
+  /** For those who watch. */
+  get statusCode(): number {
+    return this.#status;
+  }
+
+  /** For those who watch: "Name: value\r\n" per field. */
+  get headerLines(): string {
+    return this.#lines?.text ?? this.#head;
+  }
+
+  accel(uri: string, options?: AccelOptions): boolean {
+    const lines = accelLines(uri, options);
+    if (!this.#isWritable()) return false;
+    this.#ownLines().setAll(lines);
+    return this.#finish(undefined);
   }
 
   append(name: string, value: string | number): this {
@@ -280,7 +306,7 @@ export class NativeRes implements Res, OpenExchange {
     } catch (error) {
       // More than was announced: the peer must not take it for whole.
       if (error instanceof MillraceError && error.code === "ERR_MILLRACE_LENGTH_MISMATCH")
-        this.cut();
+        this.cut(undefined, "Excepted");
       throw error;
     }
   }
@@ -392,16 +418,21 @@ export class NativeRes implements Res, OpenExchange {
     if (!this.#isWritable()) return false;
     const { native } = this.#service;
     const isSent = native.upgrade(this.#handle, this.#generation, lines, settings);
+    if (this.diagnosis !== undefined) {
+      this.#status = SWITCHING_PROTOCOLS;
+      this.#lines = undefined; // they are not sent
+      this.#head = `Upgrade: websocket\r\nConnection: Upgrade\r\n${lines}`;
+    }
     if (isSent) this.#over(ENDED);
     else this.abort();
     return isSent;
   }
 
   /** Resets the connection: the answer cannot be completed and must not look as if it were. */
-  cut(reason?: MillraceError): void {
+  cut(reason?: MillraceError, cause: CloseCauseName = causeOf(reason)): void {
     if (this.#state !== OPEN && this.#state !== STREAMING) return;
     if (reason !== undefined) this.req.blame(reason);
-    this.#service.native.cut(this.#handle, this.#generation);
+    this.#service.native.cut(this.#handle, this.#generation, causeNumber(cause));
     this.abort();
   }
 
@@ -420,6 +451,7 @@ export class NativeRes implements Res, OpenExchange {
       flags |= COMMAND_FLAG.hasLength;
       text += `Content-Length: ${length}\r\n`;
     }
+    if (this.diagnosis !== undefined) this.#head = text;
     const { native } = this.#service;
     const isSent = native.begin(this.#handle, this.#generation, status | (flags << 16), text);
     if (!isSent) {
@@ -473,7 +505,7 @@ export class NativeRes implements Res, OpenExchange {
     try {
       outgoing.checkComplete();
     } catch (error) {
-      this.cut();
+      this.cut(undefined, "Excepted");
       throw error;
     }
     const isSent = outgoing.end(lines.text);
@@ -507,7 +539,7 @@ export class NativeRes implements Res, OpenExchange {
       const wasStreaming = this.#state === STREAMING;
       if (!wasStreaming && this.#state !== OPEN) throw error;
       this.#ending = undefined;
-      if (wasStreaming) this.cut();
+      if (wasStreaming) this.cut(undefined, "Excepted");
       else if (this.#isLeft && !this.#isDetached) this.#fail();
       if (error instanceof MillraceError) throw error;
       const ending = wasStreaming ? "the connection was cut" : "500 was sent";
@@ -545,6 +577,7 @@ export class NativeRes implements Res, OpenExchange {
       flags |= COMMAND_FLAG.hasLength;
       text += `Content-Length: ${said}\r\n`;
     }
+    if (this.diagnosis !== undefined) this.#head = text;
     const isSent = this.#respond(status | (flags << 16), text, body);
     if (isSent) {
       this.#over(ENDED);
@@ -611,8 +644,15 @@ export class NativeRes implements Res, OpenExchange {
       this.#isTracked = false;
       this.#service.open.delete(this.#handle);
     }
+    if (this.diagnosis !== undefined) this.#tellWatchers(this.diagnosis, state);
     this.#lines = undefined;
     this.#scope.emitDestroy();
+  }
+
+  #tellWatchers(diagnosis: Diagnosis, state: number): void {
+    this.#head ||= this.#lines?.text ?? "";
+    this.diagnosis = undefined;
+    if (state === ENDED) this.#scope.runInAsyncScope(diagnosis.finish, diagnosis);
   }
 
   #ownZipping(): Zipping {
@@ -641,22 +681,12 @@ export class NativeRes implements Res, OpenExchange {
   }
 }
 
+function causeOf(reason: MillraceError | undefined): CloseCauseName {
+  return reason?.code === "ERR_MILLRACE_GAVE_UP" ? "TimedOut" : "CloseCalled";
+}
+
 // Content-Type goes with what the file says of itself.
 function takeType(lines: HeaderLines): string | undefined {
   const [type] = lines.take("content-type");
   return type;
-}
-
-function encodedLocation(to: string): string {
-  if (typeof to !== "string")
-    throw new MillraceError(
-      "ERR_MILLRACE_INVALID_HEADER",
-      `redirect() takes a string, got ${show(to)}`,
-    );
-  try {
-    return to.replace(/[\u0080-\uffff]+/g, encodeURIComponent);
-  } catch (cause) {
-    const message = `the redirect to ${show(to)} holds half a surrogate pair`;
-    throw new MillraceError("ERR_MILLRACE_INVALID_HEADER", message, { cause });
-  }
 }

@@ -121,12 +121,19 @@ export type RouteValue<P extends string = string> =
  */
 export type Routes<R extends string = string> = { readonly [P in R]: RouteValue<P> };
 
+/** Paths that loops answer about the server itself. */
+export interface HealthPaths {
+  readonly live?: string;
+  readonly metrics?: string;
+  readonly ready?: string;
+}
+
 /** The part of the options that says who answers. */
 export interface RouteSources {
   readonly compress?: boolean | CompressOptions;
   readonly fetch?: FetchHandler;
   readonly handler?: RawHandler;
-  readonly health?: { readonly live?: string; readonly ready?: string };
+  readonly health?: HealthPaths;
   readonly methodNotAllowed?: FetchHandler | RawRoute;
   readonly notFound?: FetchHandler | RawRoute;
   readonly routes?: Readonly<Record<string, unknown>>;
@@ -186,7 +193,7 @@ export async function compileRoutes(sources: RouteSources): Promise<RouteTable> 
     }
   }
   for (const [kind, path] of Object.entries(sources.health ?? {})) {
-    if (path !== undefined) rows.push(healthRow(path as string, kind === "ready"));
+    if (path !== undefined) rows.push(healthRow(path as string, kind as keyof HealthPaths));
   }
   const fallback = fallbackOf(targets, sources, manner);
   const refused = sources.methodNotAllowed;
@@ -376,8 +383,13 @@ function fileRow(method: string, pattern: string, source: FileSource, manner: Ma
   return { ...EMPTY_ROW, method, pattern, kind: ROUTE_KIND.File, headers, file, ...manner.reading };
 }
 
-function healthRow(path: string, isReady: boolean): NativeRoute {
-  const kind = isReady ? ROUTE_KIND.Ready : ROUTE_KIND.Static;
+const HEALTH_KINDS: Readonly<Record<keyof HealthPaths, number>> = {
+  live: ROUTE_KIND.Static,
+  metrics: ROUTE_KIND.Metrics,
+  ready: ROUTE_KIND.Ready,
+};
+
+function healthRow(path: string, what: keyof HealthPaths): NativeRoute {
   checkPattern(path);
   if (paramsOf(path).length > 0)
     throw invalidRoute(path, "must be a plain path, it is one of health");
@@ -386,7 +398,7 @@ function healthRow(path: string, isReady: boolean): NativeRoute {
     ...EMPTY_ROW,
     method: "GET",
     pattern: path,
-    kind,
+    kind: HEALTH_KINDS[what],
     headers,
     content: new Uint8Array(Buffer.from("ok\n")),
   };

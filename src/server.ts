@@ -1,25 +1,37 @@
 // serve(): validates, listens, and the server that it gives: addresses, metrics, drain, close.
+import { isMainThread, threadId } from "node:worker_threads";
 import type { Address, CloseReport, Metrics, Req, Res, Server } from "./api.ts";
 import type { Bytes } from "./body.ts";
+import { makeProxies } from "./client.ts";
+import type { Connection } from "./connection/api.ts";
+import { Connections } from "./connection/connections.ts";
 import { makeDispatch } from "./dispatch.ts";
 import { MillraceError } from "./errors.ts";
+import { atExit } from "./exits.ts";
 import { NativeContext } from "./fetch.ts";
 import { openError, resolveListener, urlOfAddress } from "./listen.ts";
+import { AccessLog } from "./logging/access.ts";
+import { LOG_LEVELS, type LogLevel } from "./logging/levels.ts";
+import { Log } from "./logging/logger.ts";
 import { METRIC_VALUES, readMetrics } from "./metrics.ts";
 import { type Binding, binding } from "./native/binding.ts";
 import { COMMAND, ERRORS, LIMITS } from "./native/tables.ts";
-import { closeTimeout, type ServeOptions, type Settings, validate } from "./options.ts";
+import { type ServeOptions, type Settings, validate } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
+import { closeOf, type ServerCloseOptions } from "./restart/options.ts";
+import { Restart } from "./restart/restart.ts";
 import { compileRoutes, type RouteTable } from "./routes.ts";
-import { makeCounts, type Service } from "./service.ts";
+import type { Service } from "./service.ts";
+import { atSignal } from "./signals.ts";
 import type { PublishOptions, SendManyOptions, SendManyReport, Socket } from "./websocket/api.ts";
+import { checkTopic } from "./websocket/checks.ts";
 import { joinThread, leaveThread, makeSocketService, startSync } from "./websocket/publish.ts";
-import { checkTopic } from "./websocket/socket.ts";
 import { viewOf } from "./websocket/sockets.ts";
 
 const BATCH_BYTES = 262_144;
+const LOG_CLOSE_MS = 1000;
 const LOST = ERRORS.findIndex((row) => row.name === "WsLost");
 const LOST_CODE = 1006;
 const BODY_MAX_ROW = LIMITS.findIndex((row) => row.option === "maxRequestBodySize");
@@ -46,7 +58,9 @@ const BODY_MAX_ROW = LIMITS.findIndex((row) => row.option === "maxRequestBodySiz
  * await server.close();
  * ```
  */
-export async function serve<const R extends string>(options: ServeOptions<R>): Promise<Server> {
+export async function serve<const R extends string, D = unknown>(
+  options: ServeOptions<R, D>,
+): Promise<Server> {
   const startedAt = performance.now();
   const settings = validate(options as unknown as ServeOptions);
   if (settings.signal?.aborted === true) {
@@ -61,26 +75,34 @@ export async function serve<const R extends string>(options: ServeOptions<R>): P
     ...(options.handler === undefined ? {} : { handler: options.handler.bind(options) }),
   });
   const server = await NativeServer.open(settings, table, options.error?.bind(options));
-  if (!settings.silent) announce(server, performance.now() - startedAt);
+  if (!settings.silent) announce(server, settings, performance.now() - startedAt);
   return server;
 }
+
+let made = 0;
 
 /** The one implementation of Server. */
 class NativeServer implements Server {
   readonly addresses: readonly Address[];
   readonly closed: Promise<CloseReport>;
   readonly loops: number;
+  readonly id: number;
+  readonly name: string;
   readonly poller: string;
   readonly sockets: ReadonlySet<Socket>;
   readonly #native: Binding;
   readonly #id: number;
   readonly #service: Service;
+  readonly #scheme: "http" | "scgi";
+  readonly #restart: Restart;
   readonly #cleanups: (() => void)[] = [];
+  readonly #stay: () => void;
   #finish!: (report: CloseReport) => void;
   #draining: Promise<CloseReport> | undefined = undefined;
   #isReleased = false;
   readonly #counters = new Float64Array(METRIC_VALUES);
   #deadline = 0;
+  #hurry: (() => void) | undefined = undefined; // the deadline is another one
   #loopsOpen: number;
   #completed = 0;
   #forced = 0;
@@ -90,35 +112,56 @@ class NativeServer implements Server {
     table: RouteTable,
     error: Service["error"],
   ): Promise<NativeServer> {
-    const listeners = await Promise.all(settings.listeners.map(resolveListener));
     const native = binding();
-    const batch = new Uint8Array(BATCH_BYTES);
-    const sockets = makeSocketService(native, settings.topicSpace);
-    for (const { rules } of table.handlers) rules.service = sockets;
+    const wanted = await Promise.all(settings.listeners.map(resolveListener));
+    const restart = await Restart.begin(native, settings.restart, wanted);
+    const server = NativeServer.#listen(native, settings, table, error, restart);
+    await server.#startSync(settings);
+    server.#closeOn(settings);
+    await server.#sayReady();
+    server.#sayListening(settings);
+    return server;
+  }
+
+  static #listen(
+    native: Binding,
+    settings: Settings,
+    table: RouteTable,
+    error: Service["error"],
+    restart: Restart,
+  ): NativeServer {
+    const { listeners } = restart;
     let server: NativeServer | undefined;
-    const service: Service = {
-      native,
-      outbox: new Outbox(native),
-      targets: table.targets,
-      error,
-      open: new Map(),
-      sockets,
-      websocket: table.websocket,
-      makeContext: (req: Req, res: Res) => {
-        return new NativeContext(
-          server as NativeServer,
-          service,
-          req as unknown as NativeReq,
-          res as NativeRes,
-        );
-      },
-      tasks: new Set(),
-      bodyMax: settings.limits[BODY_MAX_ROW] as number,
-      counts: makeCounts(),
-      addresses: [],
-      onDrained: (completed, forced) => (server as NativeServer).#loopDrained(completed, forced),
-    };
     try {
+      const batch = new Uint8Array(BATCH_BYTES);
+      const sockets = makeSocketService(native, settings.topicSpace);
+      for (const { rules } of table.handlers) rules.service = sockets;
+      const observers = observersOf(settings, table, native);
+      const { access, connections, log } = observers;
+      sockets.connections = connections;
+      sockets.log = log;
+      const service: Service = {
+        native,
+        ...observers,
+        targets: table.targets,
+        error,
+        open: new Map(),
+        sockets,
+        proxies: makeProxies(settings.trust),
+        websocket: table.websocket,
+        makeContext: (req: Req, res: Res) => {
+          return new NativeContext(
+            server as NativeServer,
+            service,
+            req as unknown as NativeReq,
+            res as NativeRes,
+          );
+        },
+        tasks: new Set(),
+        bodyMax: settings.limits[BODY_MAX_ROW] as number,
+        addresses: [],
+        onDrained: (completed, forced) => (server as NativeServer).#loopDrained(completed, forced),
+      };
       const { rows: routes, fallback, methodNotAllowed } = table;
       const { loops, limits, topicSpace } = settings;
       const opened = native.open(
@@ -131,28 +174,40 @@ class NativeServer implements Server {
           limits,
           sockets: table.sockets,
           topicSpace,
+          observe: { ...connections.observed, access: access !== undefined },
         },
         batch,
         makeDispatch(service, batch),
       );
-      server = new NativeServer(service, settings, opened);
+      server = new NativeServer(service, settings, opened, restart);
+      made = log.serverId;
+      return server;
     } catch (cause) {
+      restart.abandon();
       throw explain(openError(cause, listeners));
     }
-    await server.#startSync(settings);
-    server.#closeOn(settings);
-    return server;
   }
 
-  private constructor(service: Service, settings: Settings, opened: ReturnType<Binding["open"]>) {
+  private constructor(
+    service: Service,
+    settings: Settings,
+    opened: ReturnType<Binding["open"]>,
+    restart: Restart,
+  ) {
     this.#native = service.native;
+    this.#restart = restart;
     this.#service = service;
     this.#id = opened.server;
     this.#loopsOpen = Math.max(1, settings.loops);
     this.loops = settings.loops;
     this.poller = opened.poller;
+    this.#scheme = schemeOf(settings, 0);
     this.addresses = Object.freeze(opened.addresses.map((each) => Object.freeze({ ...each })));
     service.addresses = this.addresses;
+    service.connections.addresses = this.addresses;
+    this.id = service.log.serverId;
+    this.name = service.log.server;
+    this.#stay = atExit(() => this.#atExit());
     service.sockets.server = opened.server;
     this.sockets = viewOf(service.sockets);
     joinThread(service.sockets);
@@ -163,29 +218,55 @@ class NativeServer implements Server {
 
   get metrics(): Metrics {
     this.#readCounters();
-    return readMetrics(this.#counters, this.#service.counts);
+    const { access, log } = this.#service;
+    return readMetrics(this.#counters, { log: log.dropped, access: access?.dropped ?? 0 });
+  }
+
+  get connections(): Iterable<Connection> {
+    return this.#service.connections;
+  }
+
+  get logLevel(): LogLevel {
+    return this.#service.log.level;
+  }
+
+  set logLevel(level: LogLevel) {
+    this.#service.log.level = level;
   }
 
   get url(): string {
-    return urlOfAddress(this.addresses[0] as Address);
+    return urlOfAddress(this.addresses[0] as Address, this.#scheme);
   }
 
-  close(options?: { readonly timeout?: number }): Promise<CloseReport> {
-    const timeout = closeTimeout(options);
-    if (this.#draining === undefined) {
+  close(options?: ServerCloseOptions): Promise<CloseReport> {
+    const { timeout, wait } = closeOf(options);
+    for (const cleanup of this.#cleanups.splice(0)) cleanup();
+    return this.#close(timeout, wait, false);
+  }
+
+  // Again: that only takes time away.
+  #close(timeout: number, wait: number, isHandedOver: boolean): Promise<CloseReport> {
+    const deadline = performance.now() + wait + timeout;
+    const isFirst = this.#draining === undefined;
+    if (isFirst || (deadline < this.#deadline && !this.#isReleased)) {
       this.#draining = this.closed;
-      this.#deadline = performance.now() + timeout;
-      for (const cleanup of this.#cleanups.splice(0)) cleanup();
+      this.#deadline = deadline;
+      const keepsPaths = this.#restart.closing(isHandedOver);
       this.#service.outbox.flush(); // a handler that closes has answered first
-      this.#native.control(this.#id, COMMAND.Close, timeout);
+      this.#native.control(this.#id, COMMAND.Close, wait + timeout, wait, keepsPaths);
+      this.#hurry?.();
     }
-    return this.#draining;
+    return this.closed;
   }
 
   drain(): void {
     if (this.#draining !== undefined) return;
     this.#service.outbox.flush();
     this.#native.control(this.#id, COMMAND.Drain, 0);
+  }
+
+  prometheus(): string {
+    return this.#isReleased ? "" : this.#native.prometheus(this.#id);
   }
 
   publish(topic: string, data: Bytes, options?: PublishOptions): number {
@@ -234,6 +315,21 @@ class NativeServer implements Server {
     }
   }
 
+  async #sayReady(): Promise<void> {
+    try {
+      await this.#restart.opened({
+        number: this.#id,
+        closed: this.closed,
+        // Signals still shorten what may take long.
+        handedOver: (timeout, wait) => void this.#close(timeout, wait, true),
+        warn: (message) => this.#service.log.add(LOG_LEVELS.warn, message),
+      });
+    } catch (error) {
+      await this.close({ timeout: 0 });
+      throw error;
+    }
+  }
+
   #closeOn(settings: Settings): void {
     const { signal, shutdown } = settings;
     // Aborted while we were starting: no event will say so any more.
@@ -248,11 +344,9 @@ class NativeServer implements Server {
     }
     if (shutdown === undefined) return;
     // The listeners go when closing begins, so a second signal has its usual effect.
-    const onSignal = (): void => void this.close({ timeout: shutdown.timeout });
-    for (const name of shutdown.signals) process.once(name, onSignal);
-    this.#cleanups.push(() => {
-      for (const name of shutdown.signals) process.removeListener(name, onSignal);
-    });
+    const { timeout, wait } = shutdown;
+    const onSignal = (): void => void this.close({ timeout, wait });
+    for (const name of shutdown.signals) this.#cleanups.push(atSignal(name, onSignal));
   }
 
   #loopDrained(completed: number, forced: number): void {
@@ -268,11 +362,47 @@ class NativeServer implements Server {
     for (const exchange of [...open.values()]) exchange.abort();
     for (const socket of [...sockets.open.values()]) socket.ended(LOST_CODE, LOST);
     await Promise.all([this.#lastDone(), sockets.relay?.close()]);
+    this.#service.connections.endAll();
+    this.#sayClosed();
     this.#readCounters();
     this.#isReleased = true;
+    for (const cleanup of this.#cleanups.splice(0)) cleanup();
     leaveThread(sockets);
     this.#native.release(this.#id);
+    await this.#closeLogs();
+    this.#stay();
     this.#finish({ completed: this.#completed, forced: this.#forced });
+  }
+
+  #sayListening(settings: Settings): void {
+    const where = this.addresses.map((each, at) => urlOfAddress(each, schemeOf(settings, at)));
+    const loops = this.loops === 1 ? "1 loop" : `${this.loops || "no"} loops`;
+    const what = `listening at ${where.join(", ")} with ${loops} (${this.poller})`;
+    this.#service.log.add(LOG_LEVELS.info, what);
+  }
+
+  #sayClosed(): void {
+    const { log } = this.#service;
+    const [completed, forced] = [this.#completed, this.#forced];
+    if (forced > 0) {
+      const what = forced === 1 ? "1 exchange was" : `${forced} exchanges were`;
+      log.add(LOG_LEVELS.notice, `${what} cut when the time to close was over`);
+    }
+    log.add(LOG_LEVELS.info, `stopped: ${completed} answered while closing, ${forced} cut`);
+  }
+
+  // Whatever time close() was given: that is for clients, and a logger may hang.
+  async #closeLogs(): Promise<void> {
+    const { access, log } = this.#service;
+    await Promise.all([access?.close(LOG_CLOSE_MS), log.close(LOG_CLOSE_MS)]);
+  }
+
+  // Nothing asynchronous happens any more.
+  #atExit(): void {
+    const { access, connections, log } = this.#service;
+    connections.endAll();
+    access?.flush();
+    log.flush();
   }
 
   // After release() the last numbers stand.
@@ -291,11 +421,38 @@ class NativeServer implements Server {
     });
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, Math.max(0, this.#deadline - performance.now()));
+      this.#hurry = () => {
+        clearTimeout(timer);
+        timer = setTimeout(resolve, Math.max(0, this.#deadline - performance.now()));
+      };
+      this.#hurry();
     });
     await Promise.race([Promise.all([...tasks, closed]), late]);
+    this.#hurry = undefined;
     clearTimeout(timer);
   }
+}
+
+// Who is told of what goes on besides handlers.
+function observersOf(
+  settings: Settings,
+  { targets }: RouteTable,
+  native: Binding,
+): Pick<Service, "access" | "connections" | "log" | "outbox"> {
+  const id = made + 1;
+  const name =
+    settings.name === "" ? `HTTP-${isMainThread ? "" : `${threadId}-`}${id}` : settings.name;
+  const log = new Log(settings.log, name, id, native);
+  const outbox = new Outbox(native);
+  const connections = new Connections({
+    native,
+    log,
+    hooks: settings.hooks,
+    flush: () => outbox.flush(),
+  });
+  const { accessLog, trust } = settings;
+  const access = accessLog && new AccessLog({ ...accessLog, trust, targets });
+  return { access, connections, log, outbox };
 }
 
 // What is wrong with a route and only the native side could judge; its sentence names the pattern.
@@ -306,9 +463,15 @@ function explain(error: unknown): unknown {
   return new MillraceError(code, error.message, { cause: error });
 }
 
-function announce(server: Server, ms: number): void {
+function schemeOf(settings: Settings, listener: number): "http" | "scgi" {
+  return settings.listeners[listener]?.protocol ?? "http";
+}
+
+function announce(server: Server, settings: Settings, ms: number): void {
   if (!process.stdout.isTTY || process.env["NODE_ENV"] === "test") return;
-  const where = server.addresses.map(urlOfAddress).join("  ");
+  const where = server.addresses
+    .map((address, at) => urlOfAddress(address, schemeOf(settings, at)))
+    .join("  ");
   const loops =
     server.loops === 0 ? "inline" : `${server.loops} loop${server.loops === 1 ? "" : "s"}`;
   process.stdout.write(`millrace  ${where}  ${loops}  ready in ${Math.round(ms)} ms\n`);

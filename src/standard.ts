@@ -41,18 +41,21 @@ function absoluteUrl(req: NativeReq, service: Service): string {
 }
 
 function originOf(req: NativeReq, service: Service): string {
-  const host = req.headers.get("host") ?? "";
-  const known = origins.get(host);
+  const isPlain = service.proxies.trust.isUnsaid && !req.isScgi && !req.isSecured;
+  const client = isPlain ? undefined : req.client;
+  const scheme = client?.scheme ?? "http";
+  const host = client?.host ?? req.headers.get("host") ?? "";
+  const known = scheme === "http" ? origins.get(host) : undefined;
   if (known !== undefined) return known;
   const local = service.addresses[req.listener];
-  const url = `http://${host}`;
+  const url = `${scheme}://${host}`;
   if (host === "" || !URL.canParse(url)) {
-    if (local === undefined || local.family === "unix") return "http://localhost";
+    if (local === undefined || local.family === "unix") return `${scheme}://localhost`;
     const name = local.family === "IPv6" ? `[${local.address}]` : local.address;
-    return new URL(`http://${name}:${local.port}`).origin;
+    return new URL(`${scheme}://${name}:${local.port}`).origin;
   }
   const { origin } = new URL(url);
-  if (origins.size < ORIGINS_MAX) origins.set(host, origin);
+  if (scheme === "http" && origins.size < ORIGINS_MAX) origins.set(host, origin);
   return origin;
 }
 

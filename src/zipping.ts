@@ -2,10 +2,10 @@
 // the application until zlib is done.
 import { type Choice, choose } from "./compress.ts";
 import { MillraceError } from "./errors.ts";
+import { LOG_LEVELS } from "./logging/levels.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { NativeReq } from "./request.ts";
 import type { OpenExchange, Service } from "./service.ts";
-import { stackOf, warn } from "./warnings.ts";
 import { type Encoding, ZippedOutgoing, ZippedWhole } from "./zipped.ts";
 
 /** Made for responses of routes that compress, and for those that were told whether to. */
@@ -102,7 +102,7 @@ export class Zipping {
     const { where, res } = this.#req;
     const message = `${where}: the response could not be compressed; the connection was cut`;
     const error = new MillraceError("ERR_MILLRACE_SOURCE_FAILED", message, { cause });
-    warn("ERR_MILLRACE_SOURCE_FAILED", message, stackOf(cause));
+    this.#service.log.failed(LOG_LEVELS.error, "ERR_MILLRACE_SOURCE_FAILED", message, cause);
     this.#req.blame(error);
     if (res?.state === "streaming") res.cut();
     else this.#service.native.cut(this.#handle, this.#generation);

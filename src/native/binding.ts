@@ -296,20 +296,22 @@ export interface Binding {
   takeBody(blob: number): Uint8Array;
   /**
    * kind: COMMAND.Drain or COMMAND.Close. After Close every loop sends one Drained event (word 1
-   * kind, handle = loop).
+   * kind, handle = loop). Of Close: `waitMs` until what is left is cut, `idleMs` until idle
+   * connections are ended; until then they may bring one more request. Again: that takes time away.
+   * `keepPaths`: files of unix sockets stay, because another process listens there.
    */
-  control(server: number, kind: number, waitMs: number): void;
+  control(server: number, kind: number, waitMs: number, idleMs?: number, keepPaths?: boolean): void;
   /**
-   * Fills `into` with METRICS.length sums over the loops, then ERRORS.length counts per error
-   * code.
+   * Fills `into` with METRICS.length sums over the loops, counts by ERRORS and by CAUSES, then what
+   * src/metrics.ts says of batches and delays; it has room for exactly those.
    */
   metrics(server: number, into: Float64Array): void;
   /** The numbers of the server in Prometheus' text format 0.0.4. "" after release(). */
   prometheus(server: number): string;
   /**
    * Opens a file for appending, or duplicates a descriptor (`path` ""). Lines go to it from a
-   * thread of its own; what waits is bounded by `bytesMax`. Returns its number; throws an Error with
-   * `code` (an errno name) and `syscall`.
+   * thread of its own; what waits is bounded by `bytesMax`. Returns its number; throws an Error
+   * with `code` (an errno name) and `syscall`.
    */
   openLog(path: string, fd: number, bytesMax: number): number;
   /** False: no room, the text was dropped and counted. Order is kept. */

@@ -1,6 +1,7 @@
 // What users of WebSockets implement and are handed: types only.
 import type { Address, Context, MaybePromise } from "../api.ts";
 import type { Bytes } from "../body.ts";
+import type { Connection } from "../connection/api.ts";
 import type { HeadersInit } from "../lines.ts";
 
 /** How one message is sent. */
@@ -198,6 +199,8 @@ export interface Socket<D = unknown> extends AsyncIterable<string | Uint8Array> 
   data: D;
   /** Bytes of messages that wait for the peer. */
   readonly bufferedAmount: number;
+  /** The connection that it came on, as `req.connection`; clients have none. */
+  readonly connection: Connection | undefined;
   /** The extensions agreed on: "permessage-deflate" or "". */
   readonly extensions: string;
   /** A name that no other socket has or had. */

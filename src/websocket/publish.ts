@@ -9,9 +9,10 @@ import { COMMAND_FLAG } from "../native/tables.ts";
 import type { SyncAdapter } from "../sync/adapter.ts";
 import { Relay } from "../sync/relay.ts";
 import type { PublishOptions } from "./api.ts";
+import { checkTopic } from "./checks.ts";
 import { Deliveries, ownSocket } from "./deliveries.ts";
 import type { SocketService } from "./service.ts";
-import { checkTopic, joinTopic, type NativeSocket } from "./socket.ts";
+import { joinTopic, type NativeSocket } from "./socket.ts";
 
 const TEXT = 1;
 const BINARY = 2;
@@ -34,6 +35,8 @@ export function makeSocketService(native: SocketService["native"], topicSpace = 
     native,
     server: 0,
     number: made,
+    connections: undefined,
+    log: undefined,
     topicSpace,
     open: new Map(),
     openCount: 0,

@@ -1,5 +1,6 @@
 // What most sockets never have: waiting messages, topics, promises. Made when first needed, so that
 // an idle socket stays small.
+import type { Connection } from "../connection/api.ts";
 import type { MillraceError } from "../errors.ts";
 import { MESSAGE } from "./calls.ts";
 
@@ -54,6 +55,8 @@ export class RareState {
   farewell: number | undefined = undefined;
   opened: (Waiter & { readonly promise: Promise<void> }) | undefined = undefined;
   request: Request | undefined = undefined;
+  /** Of a server's socket, once it was asked for. */
+  connection: Connection | undefined = undefined;
 
   get waiting(): number {
     return this.arrivals.length - this.head;

@@ -1,4 +1,6 @@
 // What the sockets of one server, or of one set of clients, share.
+import type { Connections } from "../connection/connections.ts";
+import type { Log } from "../logging/logger.ts";
 import type { Binding } from "../native/binding.ts";
 import type { Relay } from "../sync/relay.ts";
 import type { Socket } from "./api.ts";
@@ -12,6 +14,9 @@ export interface SocketService {
   server: number;
   /** Its number in this thread. */
   readonly number: number;
+  /** Of the server; clients have neither. Set once it is open. */
+  connections: Connections | undefined;
+  log: Log | undefined;
   /** Servers with another one do not share topics. */
   readonly topicSpace: string;
   /** By native handle: those that natively are not over. */

@@ -5,7 +5,10 @@ import { randomBytes } from "node:crypto";
 import type { Address } from "../api.ts";
 import { type Bytes, checkedBody } from "../body.ts";
 import { invalidOption } from "../check.ts";
+import type { Connection } from "../connection/api.ts";
+import type { Beginning, Place } from "../connection/connection.ts";
 import { MillraceError, sentenceOf } from "../errors.ts";
+import { LOG_LEVELS } from "../logging/levels.ts";
 import { COMMAND_FLAG, ERRORS } from "../native/tables.ts";
 import { stackOf, warn } from "../warnings.ts";
 import type { PublishOptions, SendOptions, Socket } from "./api.ts";
@@ -19,6 +22,7 @@ import {
   MESSAGE,
   settled,
 } from "./calls.ts";
+import { checkClose, checkTopic } from "./checks.ts";
 import { DONE, type Ending, RareState, type Result, type Waiter } from "./rare.ts";
 import type { SocketRules } from "./service.ts";
 
@@ -47,11 +51,10 @@ const LAST = 16_384; // the last handlers are called: error of the connection, c
 const QUEUES = BUSY | PAUSED | PULLED | CALLING | DEAF | ASIDE;
 const HELD = PAUSED | FULL;
 const PORT_SHIFT = 16;
+const NO_INDEX = -1;
 
 const QUEUE_BYTES_MAX = 262_144;
 const CONTROL_BYTES_MAX = 125;
-const REASON_BYTES_MAX = 123;
-const TOPIC_BYTES_MAX = 1024;
 const PING_FRAME = 9;
 const PONG_FRAME = 10;
 const LOST = 1006;
@@ -73,6 +76,8 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   readonly #scope: AsyncResource;
   #bits: number;
   #rare: RareState | undefined = undefined;
+  readonly #index: number; // of its connection; -1 for a client
+  readonly #origin: number; // generation and listener of its connection
 
   /**
    * Begins as connecting; register() follows when there is something native behind it. `protocol`
@@ -86,6 +91,8 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     protocol: string,
     peer: string,
     port: number,
+    place?: Place,
+    listener = 0,
   ) {
     this.rules = rules;
     this.handle = handle;
@@ -95,11 +102,20 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     this.#peer = peer;
     this.#bits = CONNECTING | (port << PORT_SHIFT);
     this.#scope = new AsyncResource("MILLRACESOCKET", MANUAL);
+    this.#index = place === undefined ? NO_INDEX : place.index | 0;
+    this.#origin = place === undefined ? 0 : (place.generation << 16) | listener;
   }
 
   get bufferedAmount(): number {
     if ((this.#bits & STATE) === CLOSED) return 0;
     return this.rules.service.native.buffered(this.handle, this.generation);
+  }
+
+  get connection(): Connection | undefined {
+    const { connections } = this.rules.service;
+    if (this.#index === NO_INDEX || connections === undefined) return undefined;
+    const rare = this.#ownRare();
+    return (rare.connection ??= connections.of(this.#place(), () => this.#beginning()));
   }
 
   get extensions(): string {
@@ -275,8 +291,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
 
   /** Whether a message would be dropped for what waits already. */
   get isFull(): boolean {
-    const { rules } = this;
-    return rules.dropsMessages && this.bufferedAmount > rules.backlogMax;
+    return this.rules.dropsMessages && this.bufferedAmount > this.rules.backlogMax;
   }
 
   /** close(), unchecked: 1005 is a close frame without a code. */
@@ -291,6 +306,11 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   register(): this {
     this.rules.service.open.set(this.handle, this as NativeSocket);
     return this;
+  }
+
+  /** What `connection` gives from now on. */
+  belongsTo(to: Connection | undefined): void {
+    if (to !== undefined) this.#ownRare().connection ??= to;
   }
 
   /** Puts the request with it. */
@@ -311,6 +331,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   aborted(): void {
     const { open } = this.rules.service;
     if (open.get(this.handle) === (this as NativeSocket)) open.delete(this.handle);
+    this.#tellConnection(0);
     this.#setState(CLOSED);
     this.#rare?.opened?.reject(this.#neverOpened());
     this.#letGo();
@@ -366,6 +387,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
       return;
     }
     const rare = this.#ownRare();
+    this.#tellConnection(code);
     this.#setState(CLOSED);
     this.#bits &= ~HELD;
     rare.farewell = undefined;
@@ -412,7 +434,9 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     }
     const goes = isOver ? "the socket is over" : "the socket goes on";
     const what = `${rules.where}: ${name}() threw; ${goes}`;
-    warn("ERR_MILLRACE_HANDLER_FAILED", what, stackOf(error));
+    const { log } = rules.service;
+    if (log === undefined) warn("ERR_MILLRACE_HANDLER_FAILED", what, stackOf(error));
+    else log.failed(LOG_LEVELS.error, "ERR_MILLRACE_HANDLER_FAILED", what, error);
   }
 
   async #settle(pending: PromiseLike<unknown>, name: string, bit: number): Promise<void> {
@@ -600,8 +624,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
 
   // What belongs to a socket that can still be written to.
   #letGo(): void {
-    const { service } = this.rules;
-    service.deliveries.ended(this as NativeSocket);
+    this.rules.service.deliveries.ended(this as NativeSocket);
     const rare = this.#rare;
     if (rare === undefined) return;
     for (const { reject } of rare.drains.splice(0)) reject(this.#isOver());
@@ -622,6 +645,24 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     return new MillraceError(row.code, `${this.rules.where}: ${row.text}`);
   }
 
+  // Whoever asks for it later may find that it is over.
+  #tellConnection(code: number): void {
+    const { connections } = this.rules.service;
+    if (this.#index === NO_INDEX || connections === undefined) return;
+    const connection = connections.find(this.#place());
+    connection?.socketEnded(code);
+    this.belongsTo(connection);
+  }
+
+  #place(): Place {
+    return { handle: this.handle, index: this.#index, generation: this.#origin >>> 16 };
+  }
+
+  #beginning(): Beginning {
+    const listener = this.#origin & 0xffff;
+    return { listener, peer: this.#peer, port: this.#bits >>> PORT_SHIFT, proxy: undefined };
+  }
+
   #neverOpened(): MillraceError {
     const message = `${this.rules.where}: the client left before the handshake was complete`;
     return new MillraceError("ERR_MILLRACE_ABORTED", message);
@@ -634,31 +675,6 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   #ownRare(): RareState {
     return (this.#rare ??= new RareState());
   }
-}
-
-/** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
-export function checkClose(code: unknown, reason: unknown): void {
-  const isCode =
-    typeof code === "number" &&
-    Number.isInteger(code) &&
-    ((code >= 1000 && code <= 1014 && (code < 1004 || code > 1006)) ||
-      (code >= 3000 && code <= 4999));
-  if (!isCode) {
-    const what = "takes a code of 1000 to 1003, 1007 to 1014 or 3000 to 4999";
-    throw invalidOption("close()", what, code);
-  }
-  if (typeof reason !== "string")
-    throw invalidOption("close()", "takes a string for reason", reason);
-  const size = Buffer.byteLength(reason);
-  if (size <= REASON_BYTES_MAX) return;
-  throw invalidOption("close()", `takes a reason of at most ${REASON_BYTES_MAX} bytes`, size);
-}
-
-/** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
-export function checkTopic(topic: unknown): asserts topic is string {
-  const size = typeof topic === "string" ? Buffer.byteLength(topic) : 0;
-  if (size >= 1 && size <= TOPIC_BYTES_MAX) return;
-  throw invalidOption("topic", `must be a string of 1 to ${TOPIC_BYTES_MAX} bytes`, topic);
 }
 
 /** Adds a subscriber to an index by topic. */

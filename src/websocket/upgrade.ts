@@ -115,10 +115,24 @@ function accept(acceptance: Acceptance, req: NativeReq, res: NativeRes): Socket 
   // Before the exchange ends, as the async context of its handler is the socket's too.
   const peer = copyOf(address);
   const { handle, generation } = res;
-  const socket = new NativeSocket(handler.rules, handle, generation, data, protocol, peer, port);
+  const socket = new NativeSocket(
+    handler.rules,
+    handle,
+    generation,
+    data,
+    protocol,
+    peer,
+    port,
+    req.place,
+    req.listener,
+  );
   if (handler.keepsRequest) socket.keep(req.ctx.request);
-  if (res.upgrade(lines, handler.rules.settings)) socket.register();
-  else socket.aborted();
+  if (res.upgrade(lines, handler.rules.settings)) {
+    socket.register();
+  } else {
+    socket.belongsTo(req.known);
+    socket.aborted();
+  }
   return socket;
 }
 

@@ -1,0 +1,30 @@
+// Checks of what sockets are told: close codes with their reasons, and topics.
+import { invalidOption } from "../check.ts";
+
+const REASON_BYTES_MAX = 123;
+const TOPIC_BYTES_MAX = 1024;
+
+/** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
+export function checkClose(code: unknown, reason: unknown): void {
+  const isCode =
+    typeof code === "number" &&
+    Number.isInteger(code) &&
+    ((code >= 1000 && code <= 1014 && (code < 1004 || code > 1006)) ||
+      (code >= 3000 && code <= 4999));
+  if (!isCode) {
+    const what = "takes a code of 1000 to 1003, 1007 to 1014 or 3000 to 4999";
+    throw invalidOption("close()", what, code);
+  }
+  if (typeof reason !== "string")
+    throw invalidOption("close()", "takes a string for reason", reason);
+  const size = Buffer.byteLength(reason);
+  if (size <= REASON_BYTES_MAX) return;
+  throw invalidOption("close()", `takes a reason of at most ${REASON_BYTES_MAX} bytes`, size);
+}
+
+/** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
+export function checkTopic(topic: unknown): asserts topic is string {
+  const size = typeof topic === "string" ? Buffer.byteLength(topic) : 0;
+  if (size >= 1 && size <= TOPIC_BYTES_MAX) return;
+  throw invalidOption("topic", `must be a string of 1 to ${TOPIC_BYTES_MAX} bytes`, topic);
+}
