@@ -29,7 +29,7 @@ describe.each([0, 1])("over sockets with loops: %i", (loops) => {
   const servers = new Map<string, CaseServer>();
 
   async function serverFor(one: Case): Promise<CaseServer> {
-    const key = JSON.stringify([one.limits, one.timeouts, one.routes]);
+    const key = JSON.stringify([one.protocol, one.limits, one.timeouts, one.routes]);
     const known = servers.get(key);
     if (known !== undefined) return known;
     const started = await startCaseServer(one, loops);

@@ -1,93 +1,65 @@
-// Runs every file of examples/ as a program, asks it what its text promises, and ends it by
-// SIGTERM: the exit code has to be 0 and stderr empty. An example without a check here fails.
+// The examples, but for those of the seeds, do what their texts promise.
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { networkInterfaces, tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { expect } from "vitest";
 import { WebSocket as Client } from "ws";
-import { Browser, browserPath, type Page } from "./support/browser.ts";
-import { type Child, node, outputOf } from "./support/child.ts";
-import { chunkedResponse, dechunked } from "./support/dechunk.ts";
-import { programNamed } from "./support/programs.ts";
+import { node, outputOf } from "./support/child.ts";
+import {
+  ask,
+  askSocket,
+  curl,
+  declareExamples,
+  enter,
+  folder,
+  inTwoTabs,
+  send,
+  urlencoded,
+} from "./support/examples.ts";
+import { cgiAnswer, scgiRequest } from "./support/scgi.ts";
 import { until } from "./support/until.ts";
 import { Wire } from "./support/wire.ts";
-
-/** A running example. */
-interface Running {
-  readonly child: Child;
-  /** The first URL it printed, without what stands behind the port. */
-  readonly url: string;
-  readonly socket: string;
-}
 
 interface Told {
   readonly statusCode: number;
 }
 
-type Check = (running: Running) => Promise<void>;
+declareExamples((file) => !file.startsWith("seeds/"), {
+  "access-log.mjs": async ({ child, url, socket }) => {
+    const headers = { "x-request-id": 'a"b', "user-agent": "millstone", connection: "close" };
+    const first = await ask(`${url}/?a=b`, { headers });
+    expect([first.status, first.headers.get("x-request-id")]).toEqual([200, 'a"b']);
+    const other = await ask(url, { headers: { connection: "close" } });
+    expect(other.headers.get("x-request-id")).toMatch(/^[^\s"]{8,}$/);
+    expect((await ask(`${url}/broken`, { headers: { connection: "close" } })).status).toBe(500);
+    const [, id = ""] = await child.said(/^(\d+\.\d+\.\d+) comes from 127\.0\.0\.1$/m);
+    await child.said(/^\S+ leaves after 1 requests: \w+$/m);
+    expect(child.output.split(`\n${id} leaves`)).toHaveLength(2);
+    const metrics = (await ask(`${url}/metrics`)).text;
+    expect(metrics).toContain('millrace_responses_total{class="2xx"} 2\n');
+    await child.stop();
+    const lines = readFileSync(`${socket}.log`, "latin1").split("\n");
+    expect(lines).toHaveLength(5);
+    expect(lines[0]).toMatch(
+      /^127\.0\.0\.1 - - \[.+\] "GET \/\?a=b HTTP\/1\.1" 200 \d+ "-" "millstone" "a\\"b"$/,
+    );
+    expect(lines[2]).toMatch(/"GET \/broken HTTP\/1\.1" 500 \d+ "-" "node" "-"$/);
+    const records = child.output.split("\n").filter((line) => line.startsWith("{"));
+    const told = records.map((line) => JSON.parse(line) as Record<string, unknown>);
+    const listening = told.find(({ msg }) => String(msg).startsWith("listening at "));
+    expect(listening).toMatchObject({ level: 30, server: "shop", time: expect.any(Number) });
+    expect(told.find(({ err }) => err !== undefined)).toMatchObject({
+      level: 50,
+      code: "ERR_MILLRACE_HANDLER_FAILED",
+      err: { type: "Error", message: "the wheel fell off" },
+    });
+    expect(child.output.match(/ leaves /g)).toHaveLength(
+      child.output.match(/ comes from /g)?.length ?? 0,
+    );
+  },
 
-interface Answer {
-  readonly status: number;
-  readonly text: string;
-  readonly headers: Headers;
-}
-
-const folder = fileURLToPath(new URL("../examples", import.meta.url));
-const files = readdirSync(folder, { recursive: true, encoding: "utf8" })
-  .filter((file) => file.endsWith(".mjs"))
-  .sort();
-const curl = programNamed("curl");
-const hasIPv6 = Object.values(networkInterfaces()).some((each) =>
-  each?.some(({ address }) => address === "::1"),
-);
-// What takes a sanitizer minutes is tried with less.
-const load = process.env["MILLRACE_SANITIZED"]
-  ? { CLIENTS: 100, ROUNDS: 10, MULTICASTS: 100 }
-  : { CLIENTS: 1000, ROUNDS: 100, MULTICASTS: 10_000 };
-const urlencoded = { "content-type": "application/x-www-form-urlencoded" };
-
-async function ask(url: string, init: RequestInit = {}): Promise<Answer> {
-  const response = await fetch(url, { redirect: "manual", ...init });
-  return { status: response.status, text: await response.text(), headers: response.headers };
-}
-
-const send = (url: string, method: string, body: string, headers = {}): Promise<Answer> =>
-  ask(url, { method, body, headers });
-
-async function askSocket(path: string, target: string, lines = ""): Promise<string> {
-  const client = new Wire({ path });
-  const { body } = await client.get(target, lines).response();
-  client.close();
-  return body;
-}
-
-/** A client of npm's ws on an open connection, and what it hears. */
-async function enter(url: string, protocols: string[] = []): Promise<[Client, string[]]> {
-  const heard: string[] = [];
-  const client = new Client(url.replace("http", "ws"), protocols);
-  client.on("message", (data) => heard.push(String(data)));
-  await new Promise((resolve, reject) => client.once("open", resolve).once("error", reject));
-  return [client, heard];
-}
-
-/** Lets two tabs of a browser look at a page, where there is one. */
-async function inTwoTabs(url: string, look: (tabs: [Page, Page]) => Promise<void>): Promise<void> {
-  if (browserPath === undefined) {
-    process.stderr.write(`no chromium here: ${url} is checked with npm's ws only\n`);
-    return;
-  }
-  const browser = new Browser();
-  try {
-    await look([await browser.open(url), await browser.open(url)]);
-  } finally {
-    await browser.close();
-  }
-}
-
-const checks: Readonly<Record<string, Check>> = {
   "behind-nginx.mjs": async ({ child, socket }) => {
     const lines = "X-Forwarded-For: 192.0.2.1, 198.51.100.7\r\nX-Forwarded-Proto: https\r\n";
     const told: unknown = JSON.parse(await askSocket(socket, "/", lines));
@@ -95,6 +67,23 @@ const checks: Readonly<Record<string, Check>> = {
     expect(await askSocket(socket, "/health/ready")).toBe("ok\n");
     await child.stop();
     expect(child.output).toContain("closed: 0 finished, 0 cut\n");
+  },
+
+  "behind-proxies.mjs": async ({ url }) => {
+    const forwarded = {
+      "X-Forwarded-For": "6.6.6.6, 203.0.113.9, 10.1.2.3",
+      "X-Forwarded-Proto": "https",
+      "X-Forwarded-Host": "shop.example",
+    };
+    expect(JSON.parse((await ask(url, { headers: forwarded })).text)).toEqual({
+      ip: "203.0.113.9",
+      peer: "127.0.0.1",
+      encrypted: true,
+      url: "https://shop.example/",
+    });
+    expect((await ask(`${url}/account`, { headers: forwarded })).text).toBe("your account\n");
+    const { status, headers } = await ask(`${url}/account`);
+    expect([status, headers.get("location")?.startsWith("https://")]).toEqual([308, true]);
   },
 
   "chat.mjs": async ({ child, url }) => {
@@ -270,6 +259,36 @@ const checks: Readonly<Record<string, Check>> = {
     expect((await ask(url)).text).toContain("<li>fail: ERR_MILLRACE_GAVE_UP</li>");
   },
 
+  "restart.mjs": async ({ child, url, socket }) => {
+    const askOnce = async (target: string): Promise<string> => {
+      const { port, hostname: host } = new URL(url);
+      const client = new Wire({ port: Number(port), host });
+      const { body } = await client.get(target, "Connection: close\r\n").response();
+      client.close();
+      return body;
+    };
+    const pid = child.process.pid;
+    expect(await askOnce("/")).toBe(`process ${pid}\n`);
+    const slow = askOnce("/slow");
+    slow.catch(() => undefined); // when what is between fails
+    await until("it is taken", async () => (await askOnce("/state")) === "1 slow\n");
+    const next = node(join(folder, "restart.mjs"), { PORT: "0", HANDOVER_PATH: `${socket}.hand` });
+    try {
+      expect((await next.said(/ on (http:\S+) /))[1]).toBe(url);
+      await child.said(new RegExp(`^process ${next.process.pid} serves from here on$`, "m"));
+      for (let i = 0; i < 20; i += 1)
+        expect(await askOnce("/")).toBe(`process ${next.process.pid}\n`);
+      expect(child.hasExited).toBe(false);
+      child.process.kill("SIGUSR2");
+      expect(await slow).toBe(`process ${pid}, in the end\n`);
+      expect(await child.exited).toEqual({ code: 0, signal: null });
+    } finally {
+      await next.stop();
+    }
+    expect(next.errors).toBe("");
+    expect(await next.exited).toEqual({ code: 0, signal: null });
+  },
+
   "routes.mjs": async ({ url }) => {
     expect((await ask(url)).text).toBe("Answered natively.\n");
     expect((await ask(`${url}/users/me`)).text).toBe("You.\n");
@@ -301,6 +320,26 @@ const checks: Readonly<Record<string, Check>> = {
     expect([missing.status, missing.text]).toEqual([404, "Nothing at /no/where\n"]);
   },
 
+  "scgi.mjs": async ({ url, socket }) => {
+    expect((await ask(url)).text).toBe("Hello 127.0.0.1, by http/1.1.\n");
+    expect((await ask(`${url}/variables`)).status).toBe(404);
+    const byScgi = async (more: Record<string, string>, body = ""): Promise<string> => {
+      const client = new Wire({ path: socket });
+      client.send(scgiRequest({ REMOTE_ADDR: "203.0.113.9", ...more }, body));
+      await client.end();
+      return cgiAnswer(client.buffer).body;
+    };
+    expect(await byScgi({ REQUEST_URI: "/" })).toBe("Hello 203.0.113.9, by scgi.\n");
+    expect(JSON.parse(await byScgi({ REQUEST_URI: "/variables" }))).toEqual({
+      CONTENT_LENGTH: "0",
+      SCGI: "1",
+      REMOTE_ADDR: "203.0.113.9",
+      REQUEST_URI: "/variables",
+    });
+    const upload = { REQUEST_METHOD: "POST", REQUEST_URI: "/upload" };
+    expect(await byScgi(upload, "x".repeat(100_000))).toBe('{"bytes":100000}');
+  },
+
   "several-doors.mjs": async ({ child, socket }) => {
     await child.said(/on unix:/);
     const urls = [...child.output.matchAll(/http:\S+/g)].map(([url]) => url);
@@ -328,6 +367,14 @@ const checks: Readonly<Record<string, Check>> = {
     await until("the rest is there", () => other.buffer.includes(second));
     expect(other.buffer).not.toContain("first");
     client.close(); // the other is open when the server is told to end
+  },
+
+  // As a service it is run by systemd_example.test.ts.
+  "systemd/app.mjs": async ({ child, url }) => {
+    expect(JSON.parse((await ask(url)).text)).toEqual({ client: "127.0.0.1", mode: "test" });
+    expect((await ask(`${url}/health/ready`)).text).toBe("ok\n");
+    await child.stop();
+    expect(child.output).toContain("closed: 0 finished, 0 cut\n");
   },
 
   "upload.mjs": async ({ child, url }) => {
@@ -393,175 +440,4 @@ const checks: Readonly<Record<string, Check>> = {
     });
     expect(threads.has(0)).toBe(false);
   },
-
-  "seeds/basic.mjs": async ({ url }) => {
-    const { status, text, headers } = await ask(url);
-    expect([status, headers.get("content-type")]).toEqual([200, "text/plain"]);
-    expect(text).toBe("Hello, World!");
-  },
-
-  "seeds/client-headers.mjs": async ({ url }) => {
-    const { text } = await ask(url, { headers: { "X-Mill": "stone" } });
-    expect(text.split("\n")).toEqual(expect.arrayContaining(["x-mill: stone", "user-agent: node"]));
-  },
-
-  "seeds/custom-404.mjs": async ({ url }) => {
-    const { status, text, headers } = await ask(`${url}/missing`);
-    expect([status, text]).toEqual([404, "<h1>I'm not here</h1>"]);
-    expect(headers.get("content-type")).toBe("text/html");
-  },
-
-  "seeds/discussion.mjs": async ({ child }) => {
-    await child.exited;
-    const said = child.output.split("\n");
-    for (let id = 1; id <= 10; id += 1) {
-      expect(said).toContain(`this comes from client ${id}`);
-      expect(said).toContain(`client ${id} got: Ok!`);
-    }
-    expect(child.output.match(/Ok!/g)).toHaveLength(10);
-    expect(said.slice(-2)).toEqual(["client 1 got: close!", ""]);
-  },
-
-  "seeds/getandpost.mjs": async ({ child, url }) => {
-    expect((await ask(`${url}/favicon.ico`)).status).toBe(204);
-    const action = /action="([^"]+)"/.exec((await ask(`${url}/any`)).text)?.[1] ?? "";
-    const origin = "http://localhost:5050";
-    const client = new Wire({ port: Number(new URL(action).port), host: "127.0.0.1" });
-    client.send(
-      "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n" +
-        `Origin: ${origin}\r\nContent-Length: 15\r\n\r\nsay=Hi+th%C3%A9`,
-    );
-    const posted = await client.response();
-    client.close();
-    expect([posted.status, posted.headers.get("location")]).toEqual([303, origin]);
-    await child.said(/client said: Hi thé\n/);
-    await child.said(/method: GET url: \/any\n/);
-  },
-
-  "seeds/helloworld.mjs": async ({ url }) => {
-    expect((await ask(url)).text).toBe("hello world");
-    if (curl === undefined) process.stderr.write("no curl here: E1 is checked with fetch only\n");
-    else expect(await outputOf(curl, "-s", url)).toBe("hello world");
-  },
-
-  "seeds/json-route.mjs": async ({ url }) => {
-    const { text, headers } = await ask(`${url}/hello-world`);
-    expect(text).toBe('{"message":"Hello World"}');
-    expect(headers.get("content-type")).toBe("application/json");
-    const missing = await ask(`${url}/other`);
-    expect([missing.status, missing.text]).toEqual([404, "Not Found"]);
-  },
-
-  "seeds/path-params.mjs": async ({ url }) => {
-    expect((await ask(`${url}/objects/17`)).text).toBe("Object: 17");
-    expect((await ask(`${url}/objects/`)).status).toBe(404);
-  },
-
-  "seeds/query-params.mjs": async ({ url }) => {
-    expect((await ask(`${url}/search?x=1&name=a+b%26c`)).text).toBe("Name: a b&c");
-  },
-
-  "seeds/redirect.mjs": async ({ url }) => {
-    const old = await ask(`${url}/old`);
-    expect([old.status, old.headers.get("location")]).toEqual([302, "/"]);
-    expect((await ask(`${url}/old`, { redirect: "follow" })).text).toBe("The new place.");
-  },
-
-  "seeds/streamingdownload.mjs": async ({ url }) => {
-    const client = new Wire({ host: "127.0.0.1", port: Number(new URL(url).port) });
-    const { body, headers } = await chunkedResponse(client.get("/"));
-    expect(headers.get("transfer-encoding")).toBe("chunked");
-    expect(body).toMatch(/^[a-z]{5,5000}$/);
-    client.close();
-    if (curl === undefined) return;
-    // As curl --raw shows them: five chunks, then the last one.
-    const read = dechunked(await outputOf(curl, "-s", "--raw", url));
-    expect([read.chunks.length, read.rest]).toEqual([5, ""]);
-  },
-
-  "seeds/websockettest.mjs": async ({ child, url }) => {
-    const hundred = Array.from({ length: 100 }, (_, at) => `${at + 1} hello`);
-    const [client, heard] = await enter(`${url}/socket`);
-    client.send("hallo");
-    await until("all hundred have come", () => heard.length === 100);
-    expect(heard).toEqual(hundred);
-    await inTwoTabs(url, async (tabs) => {
-      const [one, two] = tabs;
-      const state = (text: string): string =>
-        `document.querySelector("#state").textContent === ${JSON.stringify(text)}`;
-      for (const tab of tabs) await tab.shows("it is open", state("open"));
-      await one.value(`document.querySelector("#hallo").click()`);
-      const lines = `[...document.querySelectorAll("li")].map((li) => li.textContent)`;
-      for (const tab of tabs) {
-        await tab.shows("all hundred are there", `${lines}.length === 100`);
-        expect(await tab.value(lines)).toEqual(hundred.map((_, at) => `${at + 101} hello`));
-      }
-      await one.value(`document.querySelector("#close").click()`);
-      await one.shows("it is closed", state("closed 4321"));
-      await child.said(/websocket closed: 4321 why\n/);
-      await two.value(`document.querySelector("#shutdown").click()`);
-      await two.shows("it is closed", state("closed 1001"));
-    });
-    const closed = client.readyState === Client.OPEN ? once(client, "close") : [1001];
-    if (browserPath === undefined) client.send("shutdown");
-    expect((await closed)[0]).toBe(1001);
-    await child.exited;
-  },
-
-  "seeds/wsclienttest.mjs": async ({ child }) => {
-    await child.exited;
-    const { CLIENTS, ROUNDS } = load;
-    expect(child.output).toContain(`\n${CLIENTS} clients connected in `);
-    expect(child.output).toMatch(
-      new RegExp(`^${CLIENTS * ROUNDS} round trips in .*, 0 wrong$`, "m"),
-    );
-  },
-
-  "seeds/wsmulticasttest.mjs": async ({ child }) => {
-    await child.exited;
-    const { CLIENTS, MULTICASTS } = load;
-    const all = (MULTICASTS * CLIENTS) / 10; // a half of a fifth
-    const counts = `aimed ${all}, delivered ${all}, failed 0, received ${all}, astray 0`;
-    expect(child.output).toContain(`multicasts ${MULTICASTS}, ${counts}\n`);
-  },
-};
-
-let tmp = "";
-
-beforeAll(() => {
-  tmp = mkdtempSync(join(tmpdir(), "millrace-examples-"));
 });
-
-afterAll(() => {
-  rmSync(tmp, { recursive: true, force: true });
-});
-
-it("has a check for every example, and an example for every check", () => {
-  expect(Object.keys(checks).sort()).toEqual(files);
-});
-
-it.for(files)(
-  "%s does what it says and ends with code 0",
-  { timeout: 60_000 },
-  async (file, { skip }) => {
-    if (file === "several-doors.mjs" && !hasIPv6) skip("this machine has no IPv6 loopback");
-    const socket = join(tmp, `${file.replaceAll("/", "-")}.sock`);
-    const child = node(join(folder, file), {
-      PORT: "0",
-      POST_PORT: "0",
-      UNIX_PATH: file === "demo/server.mjs" ? "" : socket,
-      WORKERS: "2",
-      CLIENTS: String(file.endsWith("wsmulticasttest.mjs") ? load.CLIENTS / 5 : load.CLIENTS),
-      ROUNDS: String(load.ROUNDS),
-      MULTICASTS: String(load.MULTICASTS),
-    });
-    try {
-      const [, url = ""] = await child.said(/ on (http:\/\/[^/\s]+|unix:\S+).*\n/);
-      await checks[file]?.({ child, url, socket });
-    } finally {
-      await child.stop();
-    }
-    expect(child.errors).toBe("");
-    expect(await child.exited).toEqual({ code: 0, signal: null });
-  },
-);

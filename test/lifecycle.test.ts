@@ -10,7 +10,7 @@ import { type Res, raw, type Server, serve } from "../src/index.ts";
 import { Child } from "./support/child.ts";
 import { census, onEachHost, portOf } from "./support/hosts.ts";
 import { until } from "./support/until.ts";
-import { Wire, wire } from "./support/wire.ts";
+import { closeWires, Wire, wire } from "./support/wire.ts";
 
 const servers = fileURLToPath(new URL("children/servers.mjs", import.meta.url));
 const hello = raw((_req, res) => void res.end("hello"));
@@ -280,6 +280,47 @@ onEachHost(({ loops, start }) => {
     expect(await child.stop("SIGTERM")).toEqual({ code: 0, signal: null });
     expect(await answer).toBe("slow but sure");
     expect(child.output).toContain('closed {"completed":1,"forced":0}');
+  });
+
+  it("has one listener for a signal, however many servers it closes", async () => {
+    const before = process.listenerCount("SIGUSR2");
+    const signals: NodeJS.Signals[] = ["SIGUSR2"];
+    const gracefulShutdown = { signals, timeout: 0, wait: 0 };
+    const many = await Promise.all(
+      Array.from({ length: 12 }, () => start({ routes, gracefulShutdown })),
+    );
+    expect(process.listenerCount("SIGUSR2")).toBe(before + 1);
+    await many.pop()?.close();
+    expect(process.listenerCount("SIGUSR2")).toBe(before + 1);
+    process.emit("SIGUSR2");
+    expect(process.listenerCount("SIGUSR2")).toBe(before);
+    await Promise.all(many.map(({ closed }) => closed));
+    const last = await start({ routes, gracefulShutdown });
+    expect(process.listenerCount("SIGUSR2")).toBe(before + 1);
+    await last.close();
+    expect(process.listenerCount("SIGUSR2")).toBe(before);
+  });
+
+  it("closes in no more time than the last close() gives", async () => {
+    const never = new Promise<never>(() => undefined);
+    const server = await start({
+      log: { level: "debug", write: () => never }, // hangs with the first record
+      routes: {
+        "/": (_request, ctx) => {
+          ctx.waitUntil(never);
+          return new Response("at once");
+        },
+      },
+    });
+    expect(await text(server)).toBe("at once");
+    closeWires();
+    const closing = server.close({ timeout: 600_000 });
+    await until("nobody listens", () => isRefused(portOf(server)));
+    await until("no connection is left", () => server.metrics.connections === 0);
+    // Only what was given to waitUntil() is left to wait for.
+    for (let turn = 0; turn < 100; turn += 1) await new Promise(setImmediate);
+    void server.close({ timeout: 0 });
+    await closing;
   });
 
   it("runs forty servers in one process", async () => {

@@ -1,11 +1,21 @@
 // The public types, asserted by the compiler. Never run: tsc fails where one of them changes.
 import {
+  type AccelOptions,
+  type AccessRecord,
+  accel,
+  type accessLine,
+  type CloseCauseName,
+  type Connection,
   type Context,
   dir,
   type ErrorCode,
   type FetchHandler,
+  FileLogger,
   type FileRoute,
   file,
+  type LOG_LEVELS,
+  type LogLevel,
+  type LogRecord,
   MillraceError,
   type Params,
   type Part,
@@ -19,7 +29,9 @@ import {
   type SavedFile,
   type Server,
   type Socket,
+  scgi,
   serve,
+  type TrustProxy,
   type WebSocketHandler,
   websocket,
 } from "millrace";
@@ -240,3 +252,84 @@ await serve({
   },
 });
 void wrong;
+
+// ── connections, logs ──
+await serve({
+  port: 0,
+  fetch: (_request, ctx) => {
+    same<typeof ctx.connection, Connection>();
+    same<typeof ctx.traceparent, string | undefined>();
+    const own = ctx.connection as Connection<{ user: string }>;
+    return new Response(own.data.user);
+  },
+  connectionData: () => ({ user: "nobody" }),
+  onConnect: (connection) => {
+    same<typeof connection.data, { user: string }>();
+    same<typeof connection.proxy, Connection["proxy"]>();
+    // @ts-expect-error flags change by setFlags() and clearFlags()
+    connection.flags = 1;
+  },
+  onClose: (connection, cause, detail) => {
+    same<typeof connection, Connection<{ user: string }>>();
+    same<typeof cause, CloseCauseName>();
+    same<typeof detail, string>();
+  },
+  log: {
+    level: "notice",
+    write: (record) => same<typeof record, LogRecord>(),
+  },
+  accessLog: (records) => {
+    same<typeof records, readonly AccessRecord[]>();
+    same<ReturnType<typeof accessLine>, string>();
+  },
+});
+await serve({ port: 0, fetch: () => new Response("x"), log: false });
+await serve({ port: 0, fetch: () => new Response("x"), log: "debug" });
+// @ts-expect-error there is no such level
+await serve({ port: 0, fetch: () => new Response("x"), log: "loud" });
+// @ts-expect-error true says nothing of the level
+await serve({ port: 0, fetch: () => new Response("x"), log: true });
+const lines = new FileLogger("x.log", { format: "text" });
+await serve({ port: 0, fetch: () => new Response("x"), log: { write: lines.write } });
+const level: LogLevel = server.logLevel;
+server.logLevel = level;
+same<(typeof LOG_LEVELS)["notice"], 35>();
+for (const connection of server.connections) {
+  same<typeof connection, Connection>();
+  connection.close("SecurityThreatened", "why", { reset: true });
+  // @ts-expect-error no such cause
+  connection.close("Bored");
+}
+
+// ── behind front ends ──
+const app = (): Response => accel("/internal/a", { header: "X-Sendfile" } satisfies AccelOptions);
+await serve({ protocol: "scgi", proxyProtocol: "require", trustProxy: ["loopback"], fetch: app });
+await serve({
+  listen: [{ port: 0 }, { protocol: "scgi", unix: "/run/x", proxyProtocol: false }],
+  trustProxy: 2,
+  handler: (req, res) => {
+    same<typeof req.scgi, ReadonlyMap<string, string> | undefined>();
+    same<typeof req.ctx.protocol, "http/1.0" | "http/1.1" | "scgi">();
+    same<typeof req.peerAddress, typeof req.remoteAddress>();
+    same<ReturnType<typeof res.accel>, boolean>();
+    res.accel("/internal/a", { limitRate: false, expires: 5, download: "a.pdf" });
+  },
+});
+same<TrustProxy, boolean | number | "loopback" | "unix" | readonly string[]>();
+// @ts-expect-error no such protocol
+await serve({ protocol: "fcgi", fetch: app });
+// @ts-expect-error true does not say which
+await serve({ proxyProtocol: true, fetch: app });
+// @ts-expect-error addresses go into an array
+await serve({ trustProxy: "10.0.0.0/8", fetch: app });
+const door = await scgi.open({ port: 0 });
+const next = await door.next(100);
+same<typeof next, scgi.ScgiRequest | null>();
+if (next !== null) {
+  same<typeof next.headers, ReadonlyMap<string, string>>();
+  same<typeof next.input, string>();
+  same<typeof next.bytes, Uint8Array>();
+}
+await door.run((request) => request.uri === "/stop");
+await door.run(async (request) => request.writeStatusOkTextContent());
+same<InstanceType<typeof scgi.ScgiError>["code"], ErrorCode>();

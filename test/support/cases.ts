@@ -35,6 +35,7 @@ export interface Case {
   readonly file: string;
   readonly line: number;
   readonly levels: Set<number>;
+  protocol: "http" | "scgi";
   readonly limits: Record<string, number>;
   readonly timeouts: Record<string, number>;
   readonly routes: CaseRoute[];
@@ -61,7 +62,7 @@ function readFile(path: string): Case[] {
     if (line.startsWith("case: ")) {
       const levels = new Set([1, 2, 3]);
       const title = line.slice(6);
-      cases.push({ title, file, line: number, levels, ...emptyParts() });
+      cases.push({ title, file, line: number, levels, protocol: "http", ...emptyParts() });
       continue;
     }
     const current = cases.at(-1);
@@ -108,6 +109,10 @@ function readWorded(into: Case, word: string, rest: string, line: number): void 
     case "level":
       into.levels.clear();
       for (const level of words) into.levels.add(Number(level));
+      return;
+    case "protocol":
+      if (rest !== "scgi") throw new Error("another protocol");
+      into.protocol = rest;
       return;
     case "limits":
       for (const pair of words) addLimit(into, pair);
@@ -167,7 +172,7 @@ function eventOf(words: readonly string[], rest: string, line: number): Step {
     const http10 = version === "HTTP/1.0";
     return step(what, line, { name, text: unescaped(text), http10 });
   }
-  if (what === "header" || what === "body") {
+  if (what === "header" || what === "variable" || what === "body") {
     return step(what, line, { name, text: quoted(rest.slice(rest.indexOf('"')))[0] });
   }
   if (what === "aborted" || what === "peer-closed") return step(what, line, {});

@@ -1,5 +1,5 @@
 // A real nginx of its own: configuration, temporary files and port are this test's alone.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,18 +17,25 @@ export interface Nginx {
 
 export const nginxPath: string | undefined = programNamed("nginx");
 
+/** The module for stream { }, where it is installed (Debian: libnginx-mod-stream). */
+export const nginxStreamModule: string | undefined = [
+  "/usr/lib/nginx/modules/ngx_stream_module.so",
+  "/usr/lib64/nginx/modules/ngx_stream_module.so",
+].find((path) => existsSync(path));
+
 /**
  * Starts nginx with `http`, what stands inside http { }, made for `count` free ports; resolves when
- * it takes connections.
+ * it takes connections. `stream`: what stands inside stream { }.
  */
 export async function startNginx(
   count: number,
   http: (ports: readonly number[]) => string,
+  stream?: (ports: readonly number[]) => string,
 ): Promise<Nginx> {
   const folder = mkdtempSync(join(tmpdir(), "millrace-nginx-"));
   try {
     const ports = await Promise.all(Array.from({ length: count }, freePort));
-    writeFileSync(join(folder, "nginx.conf"), configuration(folder, http(ports)));
+    writeFileSync(join(folder, "nginx.conf"), configuration(folder, http(ports), stream?.(ports)));
     const words = ["-p", folder, "-e", "stderr", "-c", join(folder, "nginx.conf")];
     const child = new Child(nginxPath ?? "nginx", words);
     const stop = async (): Promise<void> => {
@@ -46,11 +53,12 @@ export async function startNginx(
   }
 }
 
-function configuration(folder: string, http: string): string {
+function configuration(folder: string, http: string, stream: string | undefined): string {
   const temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
   return [
     // Root's nginx would change to a user that may not enter the folder.
     process.getuid?.() === 0 ? "user root;" : "",
+    stream === undefined ? "" : `load_module ${nginxStreamModule};`,
     "daemon off;",
     "worker_processes 1;",
     `pid ${folder}/nginx.pid;`,
@@ -62,10 +70,12 @@ function configuration(folder: string, http: string): string {
     ...temp.map((name) => `${name}_temp_path ${folder}/${name};`),
     http,
     "}",
+    stream === undefined ? "" : `stream {\n${stream}\n}`,
   ].join("\n");
 }
 
-async function freePort(): Promise<number> {
+/** A port of 127.0.0.1 that nobody listens on just now. */
+export async function freePort(): Promise<number> {
   const probe = createServer();
   await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
   const { port } = probe.address() as AddressInfo;
@@ -73,7 +83,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function takesConnections(port: number): Promise<boolean> {
+export function takesConnections(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ port, host: "127.0.0.1" });
     socket.once("connect", () => {

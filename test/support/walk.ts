@@ -8,6 +8,7 @@ import { optionsOf } from "./cases.ts";
 import { RawClient } from "./raw.ts";
 
 const PROBE = "GET /open HTTP/1.1\r\nHost: a\r\n\r\n";
+const SCGI_PROBE = "24:CONTENT_LENGTH\x000\0SCGI\x001\0,";
 
 interface Asked {
   readonly req: Req;
@@ -34,7 +35,8 @@ export async function startCaseServer(one: Case, loops: number): Promise<CaseSer
     started.watcher?.nudge();
   };
   const routes = one.routes.length === 0 ? { handler } : { routes: routesOf(one.routes, handler) };
-  const server = await serve({ port: 0, loops, silent: true, ...optionsOf(one), ...routes });
+  const listen = [{ port: 0, protocol: one.protocol }];
+  const server = await serve({ listen, loops, silent: true, ...optionsOf(one), ...routes });
   const port = server.addresses[0]?.port as number;
   const started: CaseServer = { server, port, waiting, watcher: undefined };
   return started;
@@ -129,6 +131,8 @@ class Walk {
         return await this.#request(each);
       case "header":
         return this.#same(this.#latest().req.headers.get(each.name) ?? "(none)", each.text);
+      case "variable":
+        return this.#same(this.#latest().req.scgi?.get(each.name) ?? "(none)", each.text);
       case "body":
         return this.#same(
           Buffer.from(await this.#latest().req.bytes()).toString("latin1"),
@@ -148,7 +152,9 @@ class Walk {
         this.#maybe = each.text;
         return;
       case "answered":
-        return await this.#expect(answerText(each.amount, each.headers, each.text));
+        return await this.#expect(
+          `${this.#firstLines(each.amount)}${each.headers}Content-Length: ${each.text.length}\r\n\r\n${each.text}`,
+        );
       case "refused":
         return await this.#refused(each);
       case "open":
@@ -251,11 +257,12 @@ class Walk {
     const text = client.received;
     const body = text.slice(text.indexOf("\r\n\r\n") + 4);
     const type = "Content-Type: text/plain;charset=utf-8\r\n";
-    const framing = `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
-    const head = `${statusLine(each.amount)}Date: *\r\n${type}${framing}`;
-    this.#same(client.take(text.length), head + body);
+    const isScgi = this.#case.protocol === "scgi";
+    const close = isScgi ? "" : "Connection: close\r\n";
+    const framing = `Content-Length: ${body.length}\r\n${close}\r\n`;
+    this.#same(client.take(text.length), this.#firstLines(each.amount) + type + framing + body);
     if (!body.startsWith(`ERR_MILLRACE_${each.name}: `)) throw this.#failed(body);
-    await client.write(PROBE);
+    await client.write(isScgi ? SCGI_PROBE : PROBE);
     this.#noMore();
   }
 
@@ -290,6 +297,12 @@ class Walk {
     if (next !== undefined) throw this.#failed(`also an event: ${next.method} ${next.url}`);
   }
 
+  // "HTTP/1.1 200 OK" or "Status: 200 OK", and the Date where it is ours.
+  #firstLines(status: number): string {
+    const line = `${status} ${REASONS[status] ?? STATUS_CODES[status] ?? ""}\r\n`;
+    return this.#case.protocol === "scgi" ? `Status: ${line}` : `HTTP/1.1 ${line}Date: *\r\n`;
+  }
+
   #same(actual: string, expected: string): void {
     if (actual !== expected) throw this.#failed(`${show(actual)}\n  instead of ${show(expected)}`);
   }
@@ -317,11 +330,3 @@ const REASONS: Readonly<Record<number, string>> = {
   413: "Content Too Large",
   422: "Unprocessable Content",
 };
-
-function statusLine(status: number): string {
-  return `HTTP/1.1 ${status} ${REASONS[status] ?? STATUS_CODES[status] ?? ""}\r\n`;
-}
-
-function answerText(status: number, headers: string, body: string): string {
-  return `${statusLine(status)}Date: *\r\n${headers}Content-Length: ${body.length}\r\n\r\n${body}`;
-}

@@ -17,6 +17,10 @@ export interface FakeRequest {
   readonly asBlob?: boolean;
   readonly peer?: string;
   readonly flags?: number;
+  /** Index and generation of its connection, each 0 unless told otherwise. */
+  readonly connection?: readonly [index: number, generation: number];
+  /** Variables of a request by SCGI. */
+  readonly scgi?: readonly (readonly [string, string])[];
   readonly params?: readonly (readonly [offset: number, length: number])[];
 }
 
@@ -263,8 +267,11 @@ export class FakeBinding implements Binding {
     this.credits.push(bytes);
   }
 
-  cut(handle: number): void {
+  readonly cutCauses: number[] = [];
+
+  cut(handle: number, _generation = 0, cause = 0): void {
     this.cuts.push(handle);
+    this.cutCauses.push(cause);
   }
 
   takeBody(blob: number): Uint8Array {
@@ -385,6 +392,36 @@ export class FakeBinding implements Binding {
     this.#dispatch?.(1, "");
   }
 
+  /** One event of any kind: words by their place, the text, and an inline body. */
+  emit(
+    kind: number,
+    values: Readonly<Record<number, number>>,
+    text = "",
+    body: Uint8Array = new Uint8Array(0),
+  ): void {
+    this.#batch.fill(0xee);
+    const size = (64 + body.length + 7) & ~7;
+    const words = new Int32Array(this.#batch.buffer, this.#batch.byteOffset, size >>> 2).fill(0);
+    words[0] = size;
+    words[8] = body.length;
+    for (const [at, value] of Object.entries(values)) words[Number(at)] = value;
+    words[1] = kind | ((values[1] ?? 0) << 16);
+    this.#batch.set(body, 64);
+    this.#dispatch?.(1, text);
+    this.#batch.fill(0xdd);
+  }
+
+  /** A connection comes. */
+  connected(index: number, generation: number, peer = "10.0.0.1", body?: Uint8Array): void {
+    const values = { 9: 40_000 | (peer.length << 16), 11: generation << 16, 14: index };
+    this.emit(EVENT.Connected, values, peer, body);
+  }
+
+  /** And goes; `word` says why. */
+  disconnected(index: number, generation: number, word: number): void {
+    this.emit(EVENT.Disconnected, { 11: generation << 16, 14: index, 15: word });
+  }
+
   /** One batch of WebSocket events; their generation is the handle plus 100. */
   news(events: readonly FakeNews[]): void {
     this.#blobs = [];
@@ -440,8 +477,12 @@ export class FakeBinding implements Binding {
     const words = new Int32Array(this.#batch.buffer, this.#batch.byteOffset + offset, size >>> 2);
     const query = target.indexOf("?");
     const number = Math.max(0, (METHODS as readonly string[]).indexOf(method));
+    const tail = request.scgi?.map(([name, value]) => `${name}\0${value}\0`).join("") ?? "";
     const bits =
-      flags | (asBlob ? EVENT_FLAG.bodyIsBlob : 0) | (method === "HEAD" ? EVENT_FLAG.head : 0);
+      flags |
+      (request.scgi === undefined ? 0 : EVENT_FLAG.scgi) |
+      (asBlob ? EVENT_FLAG.bodyIsBlob : 0) |
+      (method === "HEAD" ? EVENT_FLAG.head : 0);
     words.set([size, EVENT.Request | (bits << 16), slot, slot + 100]);
     words[4] = route | (number << 16) | (method.length << 24);
     words[5] = target.length;
@@ -451,11 +492,13 @@ export class FakeBinding implements Binding {
     words[9] = 40_000 | (peer.length << 16) | (params.length << 24);
     const [seconds, nanoseconds] = process.hrtime();
     words[10] = seconds * 1000 + Math.floor(nanoseconds / 1e6);
-    words[11] = 0;
-    words[15] = 0;
+    const [index, generation] = request.connection ?? [0, 0];
+    words[11] = generation << 16;
+    words[14] = index;
+    words[15] = tail.length;
     words[12] = asBlob ? this.#blobs.push(body) - 1 : 0;
     for (const [index, [at, length]] of params.entries()) words[16 + index] = at | (length << 16);
     if (!asBlob) this.#batch.set(body, offset + 64 + params.length * 4);
-    return [size, method + target + peer + head];
+    return [size, method + target + peer + head + tail];
   }
 }

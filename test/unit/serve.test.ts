@@ -113,6 +113,8 @@ it("fills in the defaults", async () => {
       backlog: 511,
       reusePort: false,
       protocol: "http",
+      proxy: 0,
+      label: "",
     },
   ]);
   expect(fake.options?.limits).toEqual(LIMITS.map((row) => row.value));
@@ -278,15 +280,6 @@ it("waits in close() for what waitUntil() was given, but not beyond the timeout"
   done = false;
   await start(200);
   expect(done).toBe(false);
-});
-
-it("counts batches and what is queued", async () => {
-  const server = await serve({ loops: 0, handler: (_req, res) => void res.end() });
-  fake.batch([{}, {}, {}]);
-  fake.one({});
-  const { batchSize, queueDelayMs } = server.metrics;
-  expect(batchSize).toEqual({ mean: 2, max: 3 });
-  expect(queueDelayMs.max).toBeLessThan(100);
 });
 
 it("never lets an AsyncLocalStorage store pass from one request to another", async () => {
