@@ -12,13 +12,12 @@ const server = await serve({
   health: { live: "/health/live", ready: "/health/ready" },
   // Above keepalive_timeout of nginx's upstream block: so nginx ends idle connections, not we.
   timeouts: { keepAlive: 75_000 },
+  // X-Forwarded-For and -Proto count, because nothing but nginx reaches the socket.
+  trustProxy: "unix",
   routes: {
     "/": raw((req, res) => {
-      // Believe these only because nothing but nginx reaches the socket. The last entry is the one
-      // that nginx wrote; those before it are what the client claims.
-      const client = req.headers.get("x-forwarded-for")?.split(",").at(-1)?.trim() ?? "unknown";
-      const scheme = req.headers.get("x-forwarded-proto") ?? "http";
-      res.json({ client, scheme, host: req.headers.get("host") });
+      const scheme = req.ctx.encrypted ? "https" : "http";
+      res.json({ client: req.ip, scheme, host: req.headers.get("host") });
     }),
     "/upload": {
       POST: raw(async (req, res) => {
