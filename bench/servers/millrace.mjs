@@ -1,11 +1,14 @@
-// millrace as it is built in dist/, with the number of native loops as its argument.
+// millrace as it is built in dist/, with the number of native loops as its argument; then maybe the
+// path of a unix socket to listen on, and another protocol than HTTP to speak there.
 import { raw, serve } from "../../dist/index.js";
 import { keepAliveMs, staticText, text } from "./answers.mjs";
 import { announce } from "./control.mjs";
 
+const [, , loops, unix, protocol] = process.argv;
 const server = await serve({
-  port: 0,
-  loops: Number(process.argv[2]),
+  ...(unix === undefined ? { port: 0 } : { unix }),
+  ...(protocol === undefined ? {} : { protocol }),
+  loops: Number(loops),
   silent: true,
   timeouts: { keepAlive: keepAliveMs },
   routes: {

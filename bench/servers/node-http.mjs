@@ -1,5 +1,6 @@
 // node:http with the answers of answers.mjs. It has no routes of its own: a switch, and for the
-// static route its nearest equivalent, a prepared Buffer with its length.
+// static route its nearest equivalent, a prepared Buffer with its length. The path of a unix socket
+// may be its argument.
 import http from "node:http";
 import { parse } from "node:querystring";
 import { keepAliveMs, staticText, text } from "./answers.mjs";
@@ -55,4 +56,6 @@ function echo(req, res) {
   });
 }
 
-server.listen(0, "127.0.0.1", () => announce(server.address().port, process.version));
+const [, , unix] = process.argv;
+const where = unix === undefined ? { port: 0, host: "127.0.0.1" } : { path: unix };
+server.listen(where, () => announce(server.address().port, process.version));
