@@ -22,6 +22,7 @@ const kinds = {
         `log_path=${log}`,
         `suppressions=${join(root, "scripts", "lsan.supp")}`,
         "print_suppressions=0",
+        "exitcode=0", // what Node leaves behind at process.exit() must not change exit codes
       ].join(":"),
       UBSAN_OPTIONS: `log_path=${log}:halt_on_error=1:print_stacktrace=1`,
     }),
