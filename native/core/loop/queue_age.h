@@ -23,10 +23,11 @@ namespace millrace {
 class QueueAge final {
  public:
   static constexpr size_t kMarks = 64;
+  static constexpr Milliseconds kStepsMax = static_cast<Milliseconds>(kMarks / 2);
 
   // `most`: the age that is_over() judges by; 0: never.
   explicit QueueAge(Milliseconds most)
-      : most_(most), step_(std::max<Milliseconds>(most / (kMarks / 2), 1)) {}
+      : most_(most), step_(std::max<Milliseconds>(most / kStepsMax, 1)) {}
 
   // Events were written up to the ring's end, all of them at about `now`.
   void written(const Ring& events, Milliseconds now) {
