@@ -432,8 +432,8 @@ it("says which file failed, and why", async () => {
   fake.openLog = () => {
     throw refused;
   };
-  const failure = (): unknown => new FileLogger("/root/x.log");
-  expect(failure).toThrow('the log "/root/x.log" failed (open: EACCES)');
+  const failure = (): unknown => new FileLogger("/var/x.log");
+  expect(failure).toThrow('the log "/var/x.log" failed (open: EACCES)');
   expect(failure).toThrow(MillraceError);
   fake.openLog = () => 1;
   fake.reopenLog = (_log, done) => void setImmediate(done, 2);
