@@ -327,7 +327,7 @@ void Http1Session::advance(Sink& sink) {
 void Http1Session::end(CloseCause cause, Sink& sink) {
   give_up(false, sink);
   reading_ = nullptr;
-  // A gateway sends one request and no more: four system calls instead of seven.
+  // A gateway sends one request and no more: no shutdown() and no waiting for its end.
   if (dialect_ != nullptr && has_all_) return sink.finish_at_once(cause);
   sink.finish(cause);
 }
