@@ -2,7 +2,7 @@
 // file only.
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
-import type { Reporter, TestModule } from "vitest/node";
+import { BaseSequencer, type Reporter, type TestModule, type TestSpecification } from "vitest/node";
 
 const isCI = Boolean(process.env["CI"]);
 const sanitized = Boolean(process.env["MILLRACE_SANITIZED"]);
@@ -23,6 +23,22 @@ const retried: Reporter = {
   },
 };
 
+/** Begins with what takes longest, which would otherwise run alone at the end: its files are short. */
+class LongestFirst extends BaseSequencer {
+  static readonly names = [
+    ...["workers", "flood", "websocket_workers", "websocket_faults", "browser_websocket"],
+    ...["websocket_nginx", "websocket_ends", "websocket_crowd", "clients", "restart"],
+  ];
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const name = moduleId.slice(moduleId.lastIndexOf("/") + 1, -".test.ts".length);
+      const place = LongestFirst.names.indexOf(name);
+      return place === -1 ? LongestFirst.names.length : place;
+    };
+    return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
+  }
+}
+
 export default defineConfig({
   resolve: {
     alias: {
@@ -38,6 +54,7 @@ export default defineConfig({
     maxWorkers: isCI ? 3 : 2,
     // CI's machine stands still at times: .ci/run lists what passed at the second try.
     retry: isCI ? 1 : 0,
+    sequence: { sequencer: LongestFirst },
     reporters: ["default", retried],
     testTimeout: sanitized ? 60_000 : 20_000,
     hookTimeout: sanitized ? 60_000 : 20_000,
