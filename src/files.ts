@@ -1,6 +1,6 @@
 // Files as answers: what file() and dir() put into the routes table, and what res.file() asks for.
 // They are found, judged and sent natively; nothing of them passes JavaScript.
-import { isAbsolute, resolve } from "node:path";
+import { basename, isAbsolute, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { checkRecord, invalidOption, oneOf, text, truth } from "./check.ts";
 import { MillraceError, show } from "./errors.ts";
@@ -10,6 +10,11 @@ const FILE: unique symbol = Symbol.for("millrace.file");
 
 /** What goes with a file that is sent. */
 export interface FileOptions {
+  /**
+   * Clients save the file instead of showing it (Content-Disposition, RFC 6266): under this name,
+   * of any characters, or with true under that of the path.
+   */
+  readonly download?: boolean | string;
   /** More header fields, such as Cache-Control. Content-Type belongs into `type`. */
   readonly headers?: HeadersInit;
   /**
@@ -22,7 +27,7 @@ export interface FileOptions {
 }
 
 /** How a folder is served. */
-export interface DirOptions extends Omit<FileOptions, "type"> {
+export interface DirOptions extends Omit<FileOptions, "download" | "type"> {
   /**
    * What happens to names that begin with a dot: "ignore" answers 404, "deny" 403. `.well-known` is
    * always allowed.
@@ -40,6 +45,10 @@ export interface DirOptions extends Omit<FileOptions, "type"> {
 
 /** How `res.file()` finds its file. */
 export interface SendFileOptions extends Omit<FileOptions, "headers"> {
+  /** With `root`: as that of dir(). @default "ignore" */
+  readonly dotfiles?: DirOptions["dotfiles"];
+  /** With `root`: as that of dir(). @default true */
+  readonly followLinks?: boolean;
   /** A folder that the path, which is relative then, must not leave by "..", links or anything. */
   readonly root?: string;
 }
@@ -83,14 +92,15 @@ const DOTFILES = { ignore: 0, deny: 1, allow: 2 } as const;
  * ```
  */
 export function file(path: string | URL, options: FileOptions = {}): FileRoute {
-  checkRecord("file()", options, ["headers", "precompressed", "type"]);
+  checkRecord("file()", options, ["download", "headers", "precompressed", "type"]);
+  const plain = pathOf("file()", path);
   const source = {
-    path: pathOf("file()", path),
+    path: plain,
     isFolder: false,
     index: "",
     dotfiles: DOTFILES.allow,
     followLinks: true,
-    ...commonOf("file()", options),
+    ...commonOf("file()", options, plain),
     type: typeOf("file()", options.type),
   };
   return { [FILE]: source };
@@ -139,11 +149,14 @@ export function sendFileText(
   field: (name: string) => string | null,
   isHead: boolean,
 ): string {
-  if (options !== undefined) checkRecord("res.file()", options, ["precompressed", "root", "type"]);
-  const { precompressed = true, root, type } = options ?? {};
+  if (options !== undefined) checkRecord("res.file()", options, SEND_OPTIONS);
+  const { dotfiles, followLinks = true, precompressed = true, root, type } = options ?? {};
   const isFolder = root !== undefined;
-  const flags = [truth("res.file() precompressed", precompressed), isFolder, true, isHead];
-  const below = isFolder ? relativeOf(path) : "";
+  if (!isFolder && (dotfiles !== undefined || options?.followLinks !== undefined))
+    throw invalidOption("res.file()", "takes dotfiles and followLinks with root only", undefined);
+  const links = truth("res.file() followLinks", followLinks);
+  const flags = [truth("res.file() precompressed", precompressed), isFolder, links, isHead];
+  const below = isFolder ? relativeOf(path, dotfiles) : "";
   if (path.length > PATH_MAX) throw fileError(`${path.slice(0, 100)}...`, "ENAMETOOLONG");
   const latin1 = [typeOf("res.file()", type), field("accept-encoding") ?? ""];
   latin1.push(...CONDITIONS.map((name) => field(name) ?? ""));
@@ -155,6 +168,8 @@ export function sendFileText(
   ];
   return texts.map((each) => `${each}\0`).join("");
 }
+
+const SEND_OPTIONS = ["dotfiles", "download", "followLinks", "precompressed", "root", "type"];
 
 // In the order of file_answer.cpp.
 const CONDITIONS = [
@@ -197,6 +212,7 @@ const STATUSES: Readonly<Record<string, number>> = {
 function commonOf(
   name: string,
   options: Omit<FileOptions, "type">,
+  path = "",
 ): { headers: string; precompressed: boolean } {
   const lines = new HeaderLines();
   if (options.headers !== undefined) lines.setAll(options.headers);
@@ -204,8 +220,43 @@ function commonOf(
     throw invalidOption(`${name} headers`, "hold Content-Type, which belongs into type", undefined);
   if (lines.flags !== 0 || lines.length >= 0)
     throw invalidOption(`${name} headers`, "hold a field that is written for you", undefined);
-  const precompressed = truth(`${name} precompressed`, options.precompressed ?? true);
+  const disposition = dispositionOf(name, options.download, path);
+  if (disposition !== "") lines.set("Content-Disposition", disposition);
+  // The file is encoded already: one beside it would be so twice.
+  const isEncoded = lines.has("content-encoding");
+  const precompressed = truth(`${name} precompressed`, options.precompressed ?? !isEncoded);
+  if (isEncoded && precompressed)
+    throw invalidOption(`${name} precompressed`, "cannot go with a Content-Encoding", true);
   return { headers: lines.text, precompressed };
+}
+
+/** The header line for res.file()'s `download`, unless the handler has set that field. */
+export function downloadLine(
+  path: string,
+  options: SendFileOptions | undefined,
+  lines: HeaderLines | undefined,
+): string {
+  const value = dispositionOf("res.file()", options?.download, path);
+  if (value === "" || lines?.has("content-disposition") === true) return "";
+  return `Content-Disposition: ${value}\r\n`;
+}
+
+/**
+ * A Content-Disposition (RFC 6266) for the `download` option; "" without one.
+ * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION
+ */
+function dispositionOf(name: string, download: unknown, path: string): string {
+  if (download === undefined || download === false) return "";
+  const given = download === true ? basename(path) : text(`${name} download`, download);
+  const wanted = Buffer.from(given).toString(); // well-formed
+  if (wanted === "")
+    throw invalidOption(`${name} download`, "takes a file name, or true", download);
+  // Old clients read the first one, where quotes and escapes are not safe with all of them.
+  const plain = wanted.replace(/[^\x20-\x7e]|["\\%/]/gu, "_");
+  const line = `attachment; filename="${plain}"`;
+  if (plain === wanted) return line;
+  const escaped = (c: string): string => `%${c.charCodeAt(0).toString(16).toUpperCase()}`;
+  return `${line}; filename*=UTF-8''${encodeURIComponent(wanted).replace(/['()*]/g, escaped)}`;
 }
 
 function typeOf(name: string, type: unknown): string {
@@ -221,12 +272,18 @@ function pathOf(name: string, path: unknown): string {
   throw invalidOption(name, "takes a path or a file: URL", path);
 }
 
-function relativeOf(path: unknown): string {
-  if (typeof path !== "string" || path.includes("\0"))
-    throw invalidOption("res.file()", "takes a path", path);
-  if (isAbsolute(path)) throw invalidOption("res.file()", "takes a relative path with root", path);
+// Such names come from peers: what is not below the root is not there.
+function relativeOf(path: unknown, dotfiles: DirOptions["dotfiles"] = "ignore"): string {
+  if (typeof path !== "string") throw invalidOption("res.file()", "takes a path", path);
+  oneOf("res.file() dotfiles", dotfiles, Object.keys(DOTFILES));
+  if (path.includes("\0") || isAbsolute(path)) throw fileError(path, "ENOENT");
+  if (dotfiles !== "allow" && DOT_NAME.test(path))
+    throw fileError(path, dotfiles === "deny" ? "EACCES" : "ENOENT");
   return path;
 }
+
+// A name in a path that begins with a dot; "." and ".." are the kernel's to judge.
+const DOT_NAME = /(?:^|\/)\.(?!\.?(?:\/|$)|well-known(?:\/|$))/;
 
 // Paths are the system's bytes; what crosses is latin1.
 function asBytes(path: string): string {

@@ -12,7 +12,7 @@ import { type CookieOptions, cookieLine } from "./cookies.ts";
 import type { Diagnosis } from "./diagnostics.ts";
 import { errnoName, MillraceError, show } from "./errors.ts";
 import { EventStream, type EventStreamOptions, eventSettings } from "./events.ts";
-import { fileError, type SendFileOptions, sendFileText } from "./files.ts";
+import { downloadLine, fileError, type SendFileOptions, sendFileText } from "./files.ts";
 import type { Incoming } from "./incoming.ts";
 import { HeaderLines, type HeadersInit } from "./lines.ts";
 import { COMMAND_FLAG, EVENT_FLAG } from "./native/tables.ts";
@@ -343,7 +343,7 @@ export class NativeRes implements Res, OpenExchange {
     const texts = sendFileText(path, more, field, this.isHead);
     const { native } = this.#service;
     const status = this.#status | ((lines?.flags ?? 0) << 16);
-    const text = lines?.text ?? "";
+    const text = (lines?.text ?? "") + downloadLine(path, options, lines);
     if (!native.sendFile(this.#handle, this.#generation, status, text, texts)) {
       this.abort();
       throw this.req.abortReason();

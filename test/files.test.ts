@@ -67,6 +67,13 @@ onEachHost(({ start }) => {
         "/hand/*": raw((req, res) =>
           res.file(req.params["*"] ?? "", { root: join(root, "public") }),
         ),
+        "/dots/*": raw((req, res) =>
+          res.file(req.params["*"] ?? "", {
+            root: join(root, "public"),
+            dotfiles: req.query.get("dotfiles") as "allow",
+            followLinks: false,
+          }),
+        ),
         "/plain": raw((_req, res) => res.file(join(root, "public/large.bin"))),
         "/gone": raw(async (_req, res) => {
           try {
@@ -194,6 +201,14 @@ onEachHost(({ start }) => {
       ["/denied/sub/", 404],
       ["/missing", 404],
       ["/hand/absolute-link", 404],
+      ["/hand/sub%2F..%2F.git%2Fconfig", 404],
+      ["/hand/.git%2Fconfig", 404],
+      ["/hand/%2Fetc%2Fpasswd", 404],
+      ["/hand/a%00b", 404],
+      ["/hand/..%2Foutside.txt", 404],
+      ["/dots/.git%2Fconfig?dotfiles=deny", 403],
+      ["/dots/inner-link.txt?dotfiles=deny", 404],
+      ["/dots/..%2Foutside.txt?dotfiles=allow", 404],
       [`/s/${"x".repeat(256)}`, 404],
     ];
     for (const [path, status] of table) {
@@ -334,6 +349,57 @@ onEachHost(({ start }) => {
     go();
     expect((await client.response()).body).toBe("slow");
     for (let i = 0; i < 1000; i += 1) expect((await client.response()).status).toBe(404);
+  });
+
+  it("serves names with a dot, and names files for download, when it is asked to", async () => {
+    const at = join(root, "public/hundred.txt");
+    const below = { root: join(root, "public") };
+    const server = await start({
+      routes: {
+        "/dot": raw((_req, res) => res.file(".git/config", { ...below, dotfiles: "allow" })),
+        "/save": file(at, { download: true }),
+        "/saved": raw((_req, res) => res.file("hundred.txt", { ...below, download: true })),
+        "/named": raw((_req, res) => res.file(at, { download: 'a "€"/*.txt' })),
+        "/own": raw((_req, res) =>
+          res.header("Content-Disposition", "inline").file(at, { download: true }),
+        ),
+        "/encoded": file(join(root, "public/app.js"), { headers: { "Content-Encoding": "x" } }),
+        "/wrong": raw((_req, res) => res.file(at, { dotfiles: "allow" })),
+        "/split": raw((_req, res) => res.file(at, { download: "a\r\nb" })),
+      },
+    });
+    const client = await wire(server);
+    client.get("/dot");
+    expect((await client.response()).body).toBe("secret");
+    for (const [path, disposition] of [
+      ["/save", 'attachment; filename="hundred.txt"'],
+      ["/saved", 'attachment; filename="hundred.txt"'],
+      [
+        "/named",
+        "attachment; filename=\"a ____*.txt\"; filename*=UTF-8''a%20%22%E2%82%AC%22%2F%2A.txt",
+      ],
+      ["/own", "inline"],
+      ["/split", "attachment; filename=\"a__b\"; filename*=UTF-8''a%0D%0Ab"],
+    ]) {
+      client.get(`${path}`);
+      const { headers, body } = await client.response();
+      expect([path, body, headers.get("content-disposition")]).toEqual([
+        path,
+        HUNDRED,
+        disposition,
+      ]);
+    }
+    client.get("/encoded", "Accept-Encoding: br\r\n");
+    const { headers, body } = await client.response();
+    expect([headers.get("content-encoding"), body]).toEqual(["x", "plain();"]);
+    client.get("/wrong");
+    expect((await client.response()).status).toBe(500);
+    for (const options of [
+      { download: "" },
+      { download: 1 as unknown as string },
+      { precompressed: true, headers: { "content-encoding": "br" } },
+    ])
+      expect(() => file(at, options)).toThrow(/ERR_MILLRACE|download|precompressed/);
   });
 
   it("says Vary besides the application, and judges no conditions of other methods", async () => {
