@@ -23,7 +23,7 @@ const retried: Reporter = {
   },
 };
 
-/** Begins with what takes longest, which would otherwise run alone at the end: its files are short. */
+/** Begins with what takes longest, which would run alone at the end: its files are short. */
 class LongestFirst extends BaseSequencer {
   static readonly names = [
     ...["workers", "flood", "websocket_workers", "websocket_faults", "browser_websocket"],
