@@ -15,6 +15,15 @@ export type {
   StreamOptions,
 } from "./api.ts";
 export type { BodyOptions, Bytes } from "./body.ts";
+export type {
+  Cluster,
+  ClusterContext,
+  ClusterModule,
+  ClusterOptions,
+  ClusterReport,
+  ClusterThread,
+} from "./cluster/api.ts";
+export { cluster } from "./cluster/cluster.ts";
 export type { CompressLevels, CompressOptions } from "./compress.ts";
 export type {
   CloseCauseName,

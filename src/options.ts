@@ -442,7 +442,8 @@ function limitsOf(options: ServeOptions): readonly number[] {
   });
 }
 
-function shutdownOf(value: unknown): Required<ShutdownOptions> | undefined {
+/** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
+export function shutdownOf(value: unknown): Required<ShutdownOptions> | undefined {
   if (value === undefined || value === false) return undefined;
   const defaults: Required<ShutdownOptions> = {
     signals: ["SIGTERM", "SIGINT"],

@@ -3,6 +3,7 @@ import { isMainThread, threadId } from "node:worker_threads";
 import type { Address, CloseReport, Metrics, Req, Res, Server } from "./api.ts";
 import type { Bytes } from "./body.ts";
 import { makeProxies } from "./client.ts";
+import { noteOpen } from "./cluster/open.ts";
 import type { Connection } from "./connection/api.ts";
 import { Connections } from "./connection/connections.ts";
 import { makeDispatch } from "./dispatch.ts";
@@ -120,6 +121,7 @@ class NativeServer implements Server {
     server.#closeOn(settings);
     await server.#sayReady();
     server.#sayListening(settings);
+    noteOpen(server);
     return server;
   }
 

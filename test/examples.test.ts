@@ -427,6 +427,22 @@ declareExamples((file) => !file.startsWith("seeds/"), {
     ]);
   },
 
+  "cluster.mjs": async ({ child, url }) => {
+    const seen = new Set<number>();
+    const one = async (): Promise<void> => {
+      const { text } = await ask(url, { headers: { connection: "close" } });
+      const { greeting, index, threadId } = JSON.parse(text) as Record<string, number>;
+      expect(greeting).toBe("hello");
+      seen.add(threadId as number);
+      expect(index === 0 || index === 1).toBe(true);
+    };
+    const all = () => Promise.allSettled(Array.from({ length: 8 }, one));
+    await until("both threads have answered", async () => (await all()) && seen.size === 2);
+    expect((await child.stop()).code).toBe(0);
+    expect(child.output).toMatch(/thread 0 answered \d+ requests/);
+    expect(child.output).toMatch(/thread 1 answered \d+ requests/);
+  },
+
   "workers.mjs": async ({ url }) => {
     const threads = new Set<number>();
     // A new connection each time: a connection stays with the worker that accepted it.

@@ -103,6 +103,7 @@ export const ERRORS = [
   { name: "WsRejected", code: "ERR_MILLRACE_WS_REJECTED", status: 0, text: "The server did not accept the WebSocket handshake." },
   { name: "SyncFailed", code: "ERR_MILLRACE_SYNC", status: 0, text: "Publications do not reach other hosts, or do not come from them; those of this process are not affected." },
   { name: "SystemFailed", code: "ERR_MILLRACE_SYSTEM", status: 0, text: "A system call failed." },
+  { name: "ClusterFailed", code: "ERR_MILLRACE_CLUSTER", status: 0, text: "A thread of a cluster failed to start, or ended by itself." },
 ] as const;
 
 /** The codes that a MillraceError can carry. */
@@ -180,7 +181,8 @@ export type ErrorCode =
   | "ERR_MILLRACE_WS_CONNECT"
   | "ERR_MILLRACE_WS_REJECTED"
   | "ERR_MILLRACE_SYNC"
-  | "ERR_MILLRACE_SYSTEM";
+  | "ERR_MILLRACE_SYSTEM"
+  | "ERR_MILLRACE_CLUSTER";
 
 /** Kinds of event. */
 export const EVENT = {
