@@ -47,6 +47,13 @@ export function integer(
   throw invalidOption(name, `must be an integer from ${floor} to ${ceiling}${of}`, value);
 }
 
+/** Milliseconds, no more than a timer takes; `fallback` when there is no value. */
+export function milliseconds(name: string, value: unknown, fallback: number): number {
+  if (value === undefined) return fallback;
+  if (typeof value === "number" && value >= 0) return Math.min(value, 2_147_483_647);
+  throw invalidOption(name, "must be a number of milliseconds", value);
+}
+
 /** A string that is not empty. */
 export function text(name: string, value: unknown): string {
   if (typeof value === "string" && value !== "") return value;

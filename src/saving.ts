@@ -6,8 +6,9 @@ import { type FileHandle, link, open, rename, unlink } from "node:fs/promises";
 import { constants } from "node:os";
 import { dirname } from "node:path";
 import { limitOf } from "./body.ts";
-import { checkRecord, integer, truth } from "./check.ts";
+import { checkRecord, integer, milliseconds, truth } from "./check.ts";
 import { errnoName, MillraceError, show } from "./errors.ts";
+import { orLate } from "./late.ts";
 
 /** How a body is saved. */
 export interface SaveOptions {
@@ -17,13 +18,24 @@ export interface SaveOptions {
    */
   readonly fsync?: boolean;
   /**
+   * Milliseconds for the whole of it, until the last byte is written; then the connection is cut
+   * and the promise rejects with ERR_MILLRACE_GAVE_UP. Where the body is here already nothing is
+   * waited for.
+   * @default no bound of its own
+   */
+  readonly giveUpMs?: number;
+  /**
    * Most bytes to take; more fails with ERR_MILLRACE_BODY_TOO_LARGE.
    * @default the limits of the body
    */
   readonly limit?: number;
   /** Permissions of the file. @default 0o666 less the umask */
   readonly mode?: number;
-  /** Whether a file that is there already may be replaced. @default true */
+  /**
+   * Whether a file that is there already may be replaced; else ERR_MILLRACE_SAVE_FAILED with status
+   * 409.
+   * @default true
+   */
   readonly overwrite?: boolean;
   /** Whether to compute the SHA-256 of what is saved. @default false */
   readonly sha256?: boolean;
@@ -46,32 +58,62 @@ export interface WrittenBytes {
 }
 
 /**
- * Makes a file out of what `write` puts into the open one. Nothing is left behind when it fails.
+ * Makes a file out of what `write` puts into the open one. Nothing is left behind when it fails,
+ * except that a folder may refuse to be synced when the file is in it. `giveUp` cuts the connection
+ * of a body that is still to come.
  *
- * @throws {MillraceError} ERR_MILLRACE_SAVE_FAILED, ERR_MILLRACE_INVALID_OPTION, and what `write`
- * throws
+ * @throws {MillraceError} ERR_MILLRACE_SAVE_FAILED, ERR_MILLRACE_GAVE_UP,
+ * ERR_MILLRACE_INVALID_OPTION, and what `write` throws
  */
 export async function saveFile(
   path: string,
   options: SaveOptions | undefined,
   write: (file: FileHandle, digest: boolean, limit: number) => Promise<WrittenBytes>,
+  giveUp?: (error: MillraceError) => void,
 ): Promise<SavedFile> {
-  const { fsync, limit, mode, overwrite, sha256 } = checkedOptions(path, options);
-  const temporary = `${path}.${randomBytes(6).toString("hex")}.part`;
+  const { fsync, giveUpMs, limit, mode, overwrite, sha256 } = checkedOptions(path, options);
+  const deadline = giveUp === undefined ? Infinity : performance.now() + giveUpMs;
+  const temporary = temporaryOf(path);
   const file = await guarded(path, open(temporary, "wx", mode));
+  let folder: FileHandle | undefined;
   let isKept = false;
   try {
-    const written = await write(file, sha256, limit);
+    // First: one that cannot be opened leaves nothing behind.
+    if (fsync) folder = await guarded(path, open(dirname(path), "r"));
+    const writing = write(file, sha256, limit);
+    const written = await orLate(writing, deadline - performance.now(), () => {
+      const what = `was not whole within ${giveUpMs} ms (giveUpMs)`;
+      const message = `${show(path)} ${what}; the connection was cut`;
+      const error = new MillraceError("ERR_MILLRACE_GAVE_UP", message);
+      giveUp?.(error);
+      throw error;
+    });
     if (fsync) await guarded(path, file.sync());
     await guarded(path, file.close());
     if (overwrite) await guarded(path, rename(temporary, path));
     else await guarded(path, renameToNew(temporary, path));
     isKept = true;
-    if (fsync) await syncFolder(path);
+    await folder?.sync().catch((error: unknown) => {
+      throw failed(path, error, "is there, but its folder could not be synced");
+    });
     return { path, ...written };
   } finally {
+    await folder?.close().catch(() => undefined);
     if (!isKept) await remove(file, temporary);
   }
+}
+
+const NAME_BYTES_MAX = 255;
+
+// In the same folder, and under no longer a name than may be.
+function temporaryOf(path: string): string {
+  const suffix = `.${randomBytes(6).toString("hex")}.part`;
+  const at = path.lastIndexOf("/") + 1;
+  const name = Buffer.from(path.slice(at));
+  let end = NAME_BYTES_MAX - suffix.length;
+  if (name.length <= end) return path + suffix;
+  while (((name[end] as number) & 0xc0) === 0x80) end -= 1; // in the middle of a character
+  return path.slice(0, at) + name.toString("utf8", 0, end) + suffix;
 }
 
 /** Writes bytes that are in JavaScript. */
@@ -105,12 +147,12 @@ export async function saveWith(
   saved: Promise<NativeEnd>,
   limit: number,
 ): Promise<WrittenBytes> {
-  if (!isTaken) throw failed(path, "EMFILE", undefined);
+  if (!isTaken) throw failed(path, systemError(constants.errno.EMFILE, "dup"));
   const { errno, ...written } = await saved;
   if (errno === 0) return written;
   // The bytes that did not fit are not written, so that `written` does not tell.
   if (errno === constants.errno.EFBIG && limit !== Infinity) throw beyond(path, limit);
-  throw saveError(path, errno);
+  throw failed(path, systemError(errno, "write"));
 }
 
 function beyond(path: string, limit: number): MillraceError {
@@ -118,25 +160,32 @@ function beyond(path: string, limit: number): MillraceError {
   return new MillraceError("ERR_MILLRACE_BODY_TOO_LARGE", message);
 }
 
-function saveError(path: string, errno: number): MillraceError {
-  return failed(path, errnoName(errno), undefined);
+// As Node's own, so that `error.cause.code` names the reason whoever wrote.
+function systemError(errno: number, syscall: string): Error {
+  const code = errnoName(errno);
+  return Object.assign(new Error(`${code}: ${syscall}`), { code, errno: -errno, syscall });
 }
 
-function failed(path: string, code: string, cause: unknown): MillraceError {
-  // RFC 4918 11.5: there is no room for what the client sent.
-  const status = FULL.has(code) ? 507 : 500;
-  const message = `${show(path)} could not be written: ${code}`;
+function failed(path: string, cause: unknown, what = "could not be written"): MillraceError {
+  const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
+  const status = STATUSES.get(code) ?? 500;
+  const message = `${show(path)} ${what}: ${code}`;
   return new MillraceError("ERR_MILLRACE_SAVE_FAILED", message, { cause, status });
 }
 
-const FULL: ReadonlySet<string> = new Set(["EDQUOT", "EFBIG", "ENOSPC"]);
+// RFC 4918 11.5: there is no room for what the client sent. RFC 9110 15.5.10: it is there already.
+const STATUSES: ReadonlyMap<string, number> = new Map([
+  ["EDQUOT", 507],
+  ["EEXIST", 409],
+  ["EFBIG", 507],
+  ["ENOSPC", 507],
+]);
 
 async function guarded<T>(path: string, promise: Promise<T>): Promise<T> {
   try {
     return await promise;
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw failed(path, code ?? String(error), error);
+    throw failed(path, error);
   }
 }
 
@@ -146,19 +195,12 @@ async function renameToNew(temporary: string, path: string): Promise<void> {
   await unlink(temporary);
 }
 
-async function syncFolder(path: string): Promise<void> {
-  const folder = await guarded(path, open(dirname(path), "r"));
-  try {
-    await guarded(path, folder.sync());
-  } finally {
-    await folder.close();
-  }
-}
-
 async function remove(file: FileHandle, temporary: string): Promise<void> {
   await file.close().catch(() => undefined);
   await unlink(temporary).catch(() => undefined);
 }
+
+const KEYS = ["fsync", "giveUpMs", "limit", "mode", "overwrite", "sha256"] as const;
 
 /** The checked options. @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
 function checkedOptions(path: unknown, options: SaveOptions = {}): Required<SaveOptions> {
@@ -166,11 +208,12 @@ function checkedOptions(path: unknown, options: SaveOptions = {}): Required<Save
     const message = `saveTo() takes a path, got ${show(path)}`;
     throw new MillraceError("ERR_MILLRACE_INVALID_OPTION", message);
   }
-  checkRecord("saveTo()", options, ["fsync", "mode", "overwrite", "sha256", "limit"]);
+  checkRecord("saveTo()", options, KEYS);
   const { fsync = false, limit = Infinity, mode = 0o666 } = options;
   const { overwrite = true, sha256 = false } = options;
   return {
     limit: limitOf({ limit }),
+    giveUpMs: milliseconds("saveTo() giveUpMs", options.giveUpMs, Infinity),
     fsync: truth("saveTo() fsync", fsync),
     mode: integer("saveTo() mode", mode, 0, 0o777),
     overwrite: truth("saveTo() overwrite", overwrite),

@@ -3,10 +3,11 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import * as fs from "node:fs";
+import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   type MillraceError,
   type MultipartOptions,
@@ -59,6 +60,10 @@ interface Saver {
   readonly server: Server;
   /** How each save ended, in the order of their ends. */
   readonly ends: (SavedFile | string)[];
+  /** What the system said of those that failed. */
+  readonly causes: unknown[];
+  /** Codes of what was logged. */
+  readonly warnings: unknown[];
   readonly calls: () => number;
 }
 
@@ -75,6 +80,8 @@ onEachHost(({ start, loops }) => {
   ): Promise<Saver> {
     const { body = "stream", form, to = folder, ...rest } = more;
     const ends: (SavedFile | string)[] = [];
+    const causes: unknown[] = [];
+    const warnings: unknown[] = [];
     let calls = 0;
     const route = (save: (req: Req, path: string) => Promise<SavedFile | undefined>): object => ({
       POST: raw(async (req, res) => {
@@ -85,6 +92,7 @@ onEachHost(({ start, loops }) => {
           res.json(saved ?? null);
         } catch (error) {
           ends.push(codeOf(error));
+          causes.push((error as { cause?: NodeJS.ErrnoException }).cause?.code);
           throw error;
         }
       }),
@@ -102,10 +110,10 @@ onEachHost(({ start, loops }) => {
           return saved;
         }),
       },
-      error: () => undefined,
+      log: { level: "error", write: ({ code }) => void warnings.push(code) },
       ...rest,
     });
-    return { server, ends, calls: () => calls };
+    return { server, ends, causes, warnings, calls: () => calls };
   }
 
   const requestOf = (way: string, content: Uint8Array, query = ""): Buffer => {
@@ -147,8 +155,13 @@ onEachHost(({ start, loops }) => {
       const path = join(folder, "saved");
       fs.writeFileSync(path, "before");
       const careful = await saver({ overwrite: false }, { body });
-      expect((await sent(careful.server, requestOf(way, Buffer.from("x")))).status).toBe(500);
-      expect(careful.ends).toEqual(["ERR_MILLRACE_SAVE_FAILED"]);
+      const refused = await sent(careful.server, requestOf(way, Buffer.from("x")));
+      expect([refused.status, refused.body.split(":")[0]]).toEqual([
+        409,
+        "ERR_MILLRACE_SAVE_FAILED",
+      ]);
+      expect([careful.ends, careful.causes]).toEqual([["ERR_MILLRACE_SAVE_FAILED"], ["EEXIST"]]);
+      expect(careful.warnings).toEqual([]); // it is news for the client only
       expect(fs.readFileSync(path, "utf8")).toBe("before");
       const fresh = await sent(careful.server, requestOf(way, Buffer.from("new"), "?name=other"));
       expect(JSON.parse(fresh.body)).toEqual({ path: join(folder, "other"), size: 3 });
@@ -175,7 +188,7 @@ onEachHost(({ start, loops }) => {
       fs.mkdirSync(join(folder, "directory"));
       fs.writeFileSync(join(folder, "file"), "");
       fs.mkdirSync(join(folder, "closed"), { mode: 0o500 });
-      const { server, ends } = await saver({}, { body });
+      const { server, ends, causes, warnings } = await saver({}, { body });
       const names = ["missing/name", "directory", "file/name"];
       if (!isRoot) names.push("closed/name");
       for (const name of names) {
@@ -184,13 +197,15 @@ onEachHost(({ start, loops }) => {
         expect(answer.body).not.toContain(folder);
       }
       expect(ends).toEqual(names.map(() => "ERR_MILLRACE_SAVE_FAILED"));
+      expect(causes).toEqual(["ENOENT", "EISDIR", "ENOTDIR", "EACCES"].slice(0, names.length));
+      expect(warnings).toEqual(ends);
       expect(left()).toEqual(["closed", "directory", "file"]);
       expect((await sent(server, requestOf(way, randomBytes(1000)))).status).toBe(200);
     });
 
     it("answers 507 when the disk is full, and works on when it is not", async ({ skip }) => {
       if (!isMounted) skip("needs a disk of its own");
-      const { server, ends } = await saver({ sha256: true }, { body, to: small });
+      const { server, ends, causes } = await saver({ sha256: true }, { body, to: small });
       for (let round = 0; round < 3; round += 1) {
         const client = await wire(server);
         client.send(requestOf(way, randomBytes(3 * MIB)));
@@ -206,12 +221,73 @@ onEachHost(({ start, loops }) => {
         fs.rmSync(join(small, "saved"));
       }
       expect(ends.filter((end) => typeof end === "string")).toHaveLength(3);
+      expect(causes).toEqual(["ENOSPC", "ENOSPC", "ENOSPC"]);
+    });
+
+    it("saves under every name that the system takes, and no longer one", async () => {
+      const { server, causes } = await saver({}, { body });
+      const names = [237, 238, 255].map((length) => "n".repeat(length));
+      names.push(`a${"é".repeat(127)}`, "é".repeat(127), "€".repeat(85), "😀".repeat(63));
+      for (const name of names) {
+        const query = `?name=${encodeURIComponent(name)}`;
+        const request = requestOf(way, randomBytes(100_000), query);
+        const client = await wire(server);
+        const half = request.length / 2;
+        client.send(request.subarray(0, half));
+        if (body === "stream") {
+          await until("it is written to", () => left().length === 1);
+          expect(left()[0]).toMatch(/^[né€😀a]{50,}\.[0-9a-f]{12}\.part$/u);
+        }
+        client.send(request.subarray(half));
+        expect((await client.response()).status, name).toBe(200);
+        expect(left()).toEqual([name]);
+        fs.rmSync(join(folder, name));
+      }
+      const query = `?name=${"n".repeat(256)}`;
+      expect((await sent(server, requestOf(way, randomBytes(10), query))).status).toBe(500);
+      expect([causes, left()]).toEqual([["ENAMETOOLONG"], []]);
+    });
+
+    it.skipIf(isRoot)("refuses to sync into a folder that cannot be opened, first", async () => {
+      const { server, ends, causes } = await saver({ fsync: true }, { body });
+      fs.mkdirSync(join(folder, "blind"), { mode: 0o300 });
+      const answer = await sent(server, requestOf(way, randomBytes(10), "?name=blind/name"));
+      fs.chmodSync(join(folder, "blind"), 0o700);
+      expect([answer.status, ends, causes]).toEqual([
+        500,
+        ["ERR_MILLRACE_SAVE_FAILED"],
+        ["EACCES"],
+      ]);
+      expect(fs.readdirSync(join(folder, "blind"))).toEqual([]);
+    });
+
+    it("says that the file is there when only its folder could not be synced", async () => {
+      const { server, ends, causes } = await saver({ fsync: true }, { body });
+      const probe = await open(folder, "r");
+      const prototype = Object.getPrototypeOf(probe) as typeof probe;
+      await probe.close();
+      const sync = prototype.sync;
+      const spy = vi.spyOn(prototype, "sync").mockImplementation(async function (
+        this: typeof probe,
+      ) {
+        if ((await this.stat()).isFile()) return sync.call(this);
+        throw Object.assign(new Error("EIO: i/o error, fsync"), { code: "EIO" });
+      });
+      const answer = await sent(server, requestOf(way, Buffer.from("kept")));
+      spy.mockRestore();
+      expect([answer.status, ends, causes]).toEqual([500, ["ERR_MILLRACE_SAVE_FAILED"], ["EIO"]]);
+      expect(left()).toEqual(["saved"]);
+      expect(fs.readFileSync(join(folder, "saved"), "utf8")).toBe("kept");
     });
   });
 
   it("refuses paths and options that are none", async () => {
     const wrong = [
       ...["", "a\0b", 7, undefined].map((path) => [path]),
+      ...[{ giveUpMs: -1 }, { giveUpMs: "soon" }, { totalMs: 5 }].map((options) => [
+        join(folder, "x"),
+        options,
+      ]),
       ...[{ mode: -1 }, { mode: 0o1000 }, { limit: -1 }, { fsync: 1 }, { sha: true }].map(
         (options) => [join(folder, "x"), options],
       ),
