@@ -97,8 +97,10 @@ export interface Req<P extends string = string> extends AsyncIterable<Uint8Array
    */
   readonly signal: AbortSignal;
   /**
-   * Trailer fields of a chunked body (RFC 9110 6.5); resolves when the body has come, which takes
-   * that somebody reads it.
+   * Trailer fields of a chunked body (RFC 9110 6.5); resolves when the body has come. On a route
+   * with `body: "stream"` that takes somebody who reads it to its end: ask when reading has begun,
+   * and wait for them behind it. Rejects with ERR_MILLRACE_BODY_USED when nobody has begun, or when
+   * the body was left before its end.
    */
   readonly trailers: Promise<ReadonlyHeaders>;
   /** The request target, whole, as sent. */
@@ -140,15 +142,17 @@ export interface Req<P extends string = string> extends AsyncIterable<Uint8Array
    * Writes the body into a file: into a temporary one beside it, renamed at the end, removed when
    * anything fails. On a route with `body: "stream"` native threads write and no byte passes
    * JavaScript.
-   * @throws {MillraceError} ERR_MILLRACE_SAVE_FAILED (507 when the disk is full),
-   * ERR_MILLRACE_ABORTED,
-   * ERR_MILLRACE_BODY_USED, ERR_MILLRACE_BODY_TOO_LARGE (as rejections)
+   * @throws {MillraceError} ERR_MILLRACE_SAVE_FAILED (507 when the disk is full, 409 when what is
+   * there may not be replaced; `cause.code` names the system's reason), ERR_MILLRACE_ABORTED,
+   * ERR_MILLRACE_BODY_USED, ERR_MILLRACE_BODY_TOO_LARGE, ERR_MILLRACE_GAVE_UP (as rejections)
    */
   saveTo(path: string, options?: SaveOptions): Promise<SavedFile>;
   /**
    * The body by states: "progress" with a chunk, "try-again" when nothing came for `waitMs`, then
    * once
-   * "complete" or "fail". Does not throw; when nothing comes for `giveUpMs` the connection is cut.
+   * "complete" or "fail". Does not throw for the peer's sake; when nothing comes for `giveUpMs`, or
+   * the whole not within `totalMs`, the connection is cut.
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION
    */
   receive(options?: ReceiveOptions): AsyncIterableIterator<Receipt>;
   /** Whether the path begins with `prefix`; makes no string. */

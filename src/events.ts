@@ -1,8 +1,7 @@
 // Server-sent events (HTML Standard 9.2) on a response that has begun: writes fields, sends
 // heartbeats, and tells the application when the stream is over. Knows nothing of HTTP.
-import { checkRecord, integer } from "./check.ts";
+import { checkRecord, integer, milliseconds } from "./check.ts";
 import { MillraceError, show } from "./errors.ts";
-import { milliseconds } from "./incoming.ts";
 import type { DrainOptions } from "./outgoing.ts";
 
 const HEARTBEAT_MS = 15_000;

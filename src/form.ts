@@ -1,14 +1,15 @@
 // A form that is read while it comes: the events of one streamed multipart body, in order, with
 // credit for what is consumed. One reader at a time: the current part, or who waits for the next.
+import type { FileHandle } from "node:fs/promises";
 import { MillraceError, show } from "./errors.ts";
-import { EVENT_COST, type Incoming, milliseconds, WINDOW_BYTES } from "./incoming.ts";
+import { EVENT_COST, type Incoming, WINDOW_BYTES } from "./incoming.ts";
+import { orLate } from "./late.ts";
 import {
-  type MultipartOptions,
+  type FormBounds,
   type Part,
   PartHead,
   type PartSource,
   partLimitOf,
-  partLimits,
   partUsed,
   tooLarge,
 } from "./multipart.ts";
@@ -45,15 +46,15 @@ export class Form implements PartSource {
   constructor(
     body: Incoming,
     boundary: string,
-    options: MultipartOptions | undefined,
+    { giveUpMs, idleMs, limits }: FormBounds,
     giveUp: (error: MillraceError) => void,
   ) {
     this.body = body;
     this.#giveUp = giveUp;
-    this.#idleMs = milliseconds("idleMs", options?.idleMs, Infinity);
-    this.#deadline = performance.now() + milliseconds("giveUpMs", options?.giveUpMs, Infinity);
+    this.#idleMs = idleMs;
+    this.#deadline = performance.now() + giveUpMs;
     const { native, handle, generation } = body;
-    native.parts(handle, generation, WINDOW_BYTES, boundary, partLimits(options));
+    native.parts(handle, generation, WINDOW_BYTES, boundary, limits);
   }
 
   async next(): Promise<Part | undefined> {
@@ -75,8 +76,8 @@ export class Form implements PartSource {
     this.body.leave(error);
   }
 
-  /** The next event of the form; undefined at its end. */
-  take(): Promise<Item | undefined> {
+  /** The next event of the form; undefined at its end. Gives up after `idleMs` without one. */
+  take(idleMs: number = this.#idleMs): Promise<Item | undefined> {
     if (this.#waiting !== undefined) {
       const message = "a part is being read already; await it before the next one";
       return Promise.reject(new MillraceError("ERR_MILLRACE_BODY_USED", message));
@@ -89,7 +90,7 @@ export class Form implements PartSource {
     if (this.#error !== undefined) return Promise.reject(this.#error);
     if (this.#isOver) return Promise.resolve(undefined);
     return new Promise((resolve, reject) => {
-      const timer = this.#patience(this.#idleMs, reject);
+      const timer = this.#patience(idleMs);
       this.#waiting = {
         resolve: (value) => {
           clearTimeout(timer);
@@ -109,16 +110,16 @@ export class Form implements PartSource {
   }
 
   /** Waits for what the loop does by itself. It sees to a peer that stalls, not to the deadline. */
-  async within<T>(promise: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = this.#patience(Infinity, reject);
+  within<T>(promise: Promise<T>): Promise<T> {
+    return orLate(promise, this.#deadline - performance.now(), () => {
+      throw this.#late();
     });
-    try {
-      return await Promise.race([promise, late]);
-    } finally {
-      clearTimeout(timer);
-    }
+  }
+
+  /** Cuts the connection; `error` is what whoever reads the form gets. */
+  giveUp(error: MillraceError): void {
+    this.end(error);
+    this.#giveUp(error);
   }
 
   // --- what the loop says ---
@@ -153,20 +154,17 @@ export class Form implements PartSource {
   }
 
   // Gives up after `idleMs`, and at the deadline of the form.
-  #patience(idleMs: number, reject: (error: unknown) => void): NodeJS.Timeout | undefined {
+  #patience(idleMs: number): NodeJS.Timeout | undefined {
     const ms = Math.min(idleMs, this.#deadline - performance.now());
     if (ms === Infinity) return undefined;
-    return setTimeout(
-      () => {
-        const message = "the form did not come in time (idleMs, giveUpMs); the connection was cut";
-        const error = new MillraceError("ERR_MILLRACE_GAVE_UP", message);
-        this.#waiting = undefined;
-        this.#error ??= error;
-        reject(error);
-        this.#giveUp(error);
-      },
-      Math.max(ms, 0),
-    );
+    return setTimeout(() => this.#late(), Math.max(ms, 0));
+  }
+
+  #late(): MillraceError {
+    const message = "the form did not come in time (idleMs, giveUpMs); the connection was cut";
+    const error = new MillraceError("ERR_MILLRACE_GAVE_UP", message);
+    this.giveUp(error);
+    return error;
   }
 
   #credit(item: Item): void {
@@ -267,13 +265,15 @@ class StreamedPart implements Part {
   }
 
   async #save(path: string, options: SaveOptions | undefined): Promise<SavedFile> {
+    const giveUp = (error: MillraceError): void => this.#form.giveUp(error);
     // A plain field may be here already.
-    if (this.filename === undefined)
-      return saveFile(path, options, (file, digest, limit) =>
-        writeBytes(path, file, digest, limit, this),
-      );
+    if (this.filename === undefined) {
+      const write = (file: FileHandle, digest: boolean, limit: number) =>
+        writeBytes(path, file, digest, limit, this);
+      return saveFile(path, options, write, giveUp);
+    }
     this.#use();
-    return saveFile(path, options, async (file, digest, limit) => {
+    const write = async (file: FileHandle, digest: boolean, limit: number) => {
       this.#form.checkOpen(); // it may have ended while the file was made
       const { body } = this.#form;
       const { native, handle, generation } = body;
@@ -282,7 +282,8 @@ class StreamedPart implements Part {
       const written = await this.#form.within(saveWith(path, isTaken, saved, limit));
       await this.#rest();
       return written;
-    });
+    };
+    return saveFile(path, options, write, giveUp);
   }
 
   // The next part waits for `work`, so that nobody has to await it before asking for that.
@@ -298,13 +299,14 @@ class StreamedPart implements Part {
     native.takePart(handle, generation, this.#number, skip);
   }
 
+  // What the loop drops or saves makes no events, so that only it can tell who stalls.
   async #rest(): Promise<void> {
-    while ((await this.#next()) !== undefined);
+    while ((await this.#next(Infinity)) !== undefined);
   }
 
-  async #next(): Promise<Uint8Array | undefined> {
+  async #next(idleMs?: number): Promise<Uint8Array | undefined> {
     if (this.#isOver) return undefined;
-    const item = await this.#form.take();
+    const item = await this.#form.take(idleMs);
     if (item instanceof Uint8Array) return item;
     this.#isOver = true;
     if (item !== END) throw new Error(`a part ended with ${show(item)}`);

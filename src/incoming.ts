@@ -2,9 +2,12 @@
 // slow
 // reader makes the loop stop reading that socket, and nothing else.
 
-import { MillraceError, show } from "./errors.ts";
+import type { FileHandle } from "node:fs/promises";
+import { checkRecord, milliseconds } from "./check.ts";
+import { MillraceError } from "./errors.ts";
 import type { ReadonlyHeaders } from "./headers.ts";
 import { HeaderText } from "./headers.ts";
+import { orLate } from "./late.ts";
 import type { Binding } from "./native/binding.ts";
 import { type NativeEnd, type SavedFile, type SaveOptions, saveFile, saveWith } from "./saving.ts";
 
@@ -52,8 +55,18 @@ export interface Receipt {
 
 /** How `req.receive()` waits. */
 export interface ReceiveOptions {
-  /** Milliseconds without a byte until "fail"; the connection is cut then. @default 10_000 */
+  /**
+   * Milliseconds without a byte until "fail"; the connection is cut then. Each byte begins them
+   * anew.
+   * @default 10_000
+   */
   readonly giveUpMs?: number;
+  /**
+   * Milliseconds for the whole body until "fail"; the connection is cut then. Judged while nothing
+   * is here to be read.
+   * @default no bound of its own
+   */
+  readonly totalMs?: number;
   /** Milliseconds without a byte until "try-again". @default 100 */
   readonly waitMs?: number;
 }
@@ -122,6 +135,7 @@ export class Incoming {
   leave(reason?: unknown): void {
     this.#isLeft = true;
     this.#chunks.length = 0;
+    this.#settled?.settle();
     if (reason !== undefined) this.#saved?.reject(reason);
   }
 
@@ -144,11 +158,14 @@ export class Incoming {
     return chunks.length === 1 ? (chunks[0] as Uint8Array) : joined(chunks, size);
   }
 
-  /** The trailer fields, once the body has come. */
-  async trailers(): Promise<ReadonlyHeaders> {
-    if (this.#state === OPEN) await this.#whenSettled();
-    if (this.#state === FAILED) throw this.#error;
-    return this.#trailers ?? new HeaderText("");
+  /**
+   * The trailer fields, once the body has come; a rejection when nobody is there to read it. That
+   * may go unnoticed: who reads the body is told as well.
+   */
+  trailers(): Promise<ReadonlyHeaders> {
+    const trailers = this.#whenTrailers();
+    trailers.catch(() => undefined);
+    return trailers;
   }
 
   /** From now on the body is read as a form. */
@@ -207,16 +224,26 @@ export class Incoming {
     return promise;
   }
 
-  /** All of it into a file; see Part.saveTo(). */
-  async saveTo(path: string, options: SaveOptions | undefined): Promise<SavedFile> {
+  /** All of it into a file; see Part.saveTo(). `giveUp` cuts the connection. */
+  async saveTo(
+    path: string,
+    options: SaveOptions | undefined,
+    giveUp: (error: MillraceError) => void,
+  ): Promise<SavedFile> {
     this.use();
-    return saveFile(path, options, async (file, digest, limit) => {
+    const write = async (file: FileHandle, digest: boolean, limit: number) => {
       const saved = this.whenSaved();
       const isTaken = this.native.save(this.handle, this.generation, file.fd, digest, limit);
       const written = await saveWith(path, isTaken, saved, limit);
       if ((await this.next()) !== undefined) throw new Error("bytes behind a saved body");
       return written;
-    });
+    };
+    try {
+      return await saveFile(path, options, write, giveUp);
+    } catch (error) {
+      this.leave();
+      throw error;
+    }
   }
 
   fail(error: unknown): void {
@@ -231,6 +258,19 @@ export class Incoming {
     this.#form?.end(error);
   }
 
+  async #whenTrailers(): Promise<ReadonlyHeaders> {
+    if (this.#state === OPEN && this.#isUsed && !this.#isLeft) await this.#whenSettled();
+    if (this.#state === FAILED) throw this.#error;
+    if (this.#state === OPEN) {
+      const why = this.#isUsed ? "was left before its end" : "is read by nobody";
+      const fix = "trailers come behind it; read all of it first";
+      const message = `the body of ${this.where} ${why}, and ${fix}`;
+      throw new MillraceError("ERR_MILLRACE_BODY_USED", message);
+    }
+    return this.#trailers ?? new HeaderText("");
+  }
+
+  // Until it has ended, failed or been left.
   #whenSettled(): Promise<void> {
     if (this.#settled === undefined) {
       let settle = (): void => undefined;
@@ -269,27 +309,41 @@ export async function* chunksOf(body: Incoming): AsyncGenerator<Uint8Array, void
   }
 }
 
+/** The checked options. @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
+export function patienceOf(options: ReceiveOptions = {}): Required<ReceiveOptions> {
+  checkRecord("receive()", options, ["giveUpMs", "totalMs", "waitMs"]);
+  return {
+    giveUpMs: milliseconds("receive() giveUpMs", options.giveUpMs, 10_000),
+    totalMs: milliseconds("receive() totalMs", options.totalMs, Infinity),
+    waitMs: milliseconds("receive() waitMs", options.waitMs, 100),
+  };
+}
+
 /**
  * The seed's way of reading: states instead of waiting and throwing. `giveUp` cuts the connection.
  */
 export async function* receiptsOf(
   body: Incoming,
-  options: ReceiveOptions | undefined,
+  { giveUpMs, totalMs, waitMs }: Required<ReceiveOptions>,
   giveUp: (error: MillraceError) => void,
 ): AsyncGenerator<Receipt, void, undefined> {
-  const waitMs = milliseconds("waitMs", options?.waitMs, 100);
-  const giveUpMs = milliseconds("giveUpMs", options?.giveUpMs, 10_000);
   body.use();
   try {
     let idleSince = performance.now();
+    const deadline = idleSince + totalMs;
+    const wait = (coming: Promise<Uint8Array | undefined>) =>
+      orLate(coming, Math.min(waitMs, deadline - performance.now()), (): typeof LATE => LATE);
     for (;;) {
       const coming = body.next();
       let chunk: Uint8Array | undefined | typeof LATE;
       // Not asked for again while it is on its way: what comes meanwhile must not be lost.
-      while ((chunk = await within(coming, waitMs)) === LATE) {
-        if (performance.now() - idleSince >= giveUpMs) {
-          coming.catch(() => undefined);
-          const message = `no byte of the body came for ${giveUpMs} ms`;
+      while ((chunk = await wait(coming)) === LATE) {
+        const now = performance.now();
+        if (now >= deadline || now - idleSince >= giveUpMs) {
+          const message =
+            now >= deadline
+              ? `the body did not come within ${totalMs} ms (totalMs)`
+              : `no byte of the body came for ${giveUpMs} ms (giveUpMs)`;
           const error = new MillraceError("ERR_MILLRACE_GAVE_UP", message);
           giveUp(error);
           yield { state: "fail", chunk: NOTHING, error };
@@ -327,26 +381,6 @@ export function readableOf(body: Incoming): ReadableStream<Uint8Array> {
 }
 
 const LATE: unique symbol = Symbol("late");
-
-async function within<T>(promise: Promise<T>, ms: number): Promise<T | typeof LATE> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<typeof LATE>((resolve) => {
-    timer = setTimeout(resolve, ms, LATE);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
-export function milliseconds(name: string, value: unknown, fallback: number): number {
-  if (value === undefined) return fallback;
-  if (typeof value === "number" && value >= 0) return Math.min(value, 2_147_483_647);
-  const message = `${name} must be a number of milliseconds, got ${show(value)}`;
-  throw new MillraceError("ERR_MILLRACE_INVALID_OPTION", message);
-}
 
 function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {
   const whole = new Uint8Array(size);

@@ -1,7 +1,7 @@
 // Parts of a multipart/form-data body as an async iterator that cannot hang: whatever ends the body
 // ends it, and leaving a part drops what is left of it.
 import { limitOf } from "./body.ts";
-import { checkRecord } from "./check.ts";
+import { checkRecord, milliseconds } from "./check.ts";
 import { MillraceError, sentenceOf, show } from "./errors.ts";
 import { HeaderText, type ReadonlyHeaders } from "./headers.ts";
 import type { Binding } from "./native/binding.ts";
@@ -21,14 +21,19 @@ export interface MultipartOptions {
   readonly fileSize?: number;
   /** Parts with a filename. @default 1000 */
   readonly files?: number;
-  /** Milliseconds for the whole form; then the connection is cut. @default no bound of its own */
+  /**
+   * Milliseconds for the whole form, while anything of it is waited for; then the connection is
+   * cut.
+   * @default no bound of its own
+   */
   readonly giveUpMs?: number;
   /** Header fields of one part. @default 32 */
   readonly headers?: number;
   /** Bytes of the head of one part; 8192 at most. @default 8192 */
   readonly headerSize?: number;
   /**
-   * Milliseconds without anything of the form; then the connection is cut.
+   * Milliseconds without anything of the form; then the connection is cut. While a file is saved or
+   * a part dropped, timeouts.receive is judged instead.
    * @default timeouts.receive
    */
   readonly idleMs?: number;
@@ -65,8 +70,9 @@ export interface Part extends AsyncIterable<Uint8Array> {
    * Writes the content into a file, on native threads and without passing JavaScript: into a
    * temporary
    * file beside it, renamed at the end, removed when anything fails.
-   * @throws {MillraceError} ERR_MILLRACE_SAVE_FAILED (507 when the disk is full),
-   * ERR_MILLRACE_ABORTED
+   * @throws {MillraceError} ERR_MILLRACE_SAVE_FAILED (507 when the disk is full, 409 when what is
+   * there may not be replaced; `cause.code` names the system's reason), ERR_MILLRACE_ABORTED,
+   * ERR_MILLRACE_GAVE_UP, ERR_MILLRACE_BODY_TOO_LARGE
    */
   saveTo(path: string, options?: SaveOptions): Promise<SavedFile>;
   /** Drops the content. */
@@ -91,11 +97,27 @@ const HEADER_SIZE_MAX = 8192;
 const BYTES_MAX = 16_777_216;
 const utf8 = new TextDecoder();
 
-/** The native limits. @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
-export function partLimits(options: MultipartOptions | undefined): Float64Array {
-  if (options !== undefined) checkRecord("multipart()", options, KEYS);
+/** The checked options of a form. */
+export interface FormBounds {
+  readonly giveUpMs: number;
+  readonly idleMs: number;
+  /** As the native side takes them. */
+  readonly limits: Float64Array;
+}
+
+/** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
+export function boundsOf(options: MultipartOptions = {}): FormBounds {
+  checkRecord("multipart()", options, KEYS);
+  return {
+    giveUpMs: milliseconds("multipart() giveUpMs", options.giveUpMs, Infinity),
+    idleMs: milliseconds("multipart() idleMs", options.idleMs, Infinity),
+    limits: limitsOf(options),
+  };
+}
+
+function limitsOf(options: MultipartOptions): Float64Array {
   const of = (key: keyof MultipartOptions, fallback: number, most = Infinity): number => {
-    const value: unknown = options?.[key];
+    const value: unknown = options[key];
     if (value === undefined) return fallback;
     if (typeof value === "number" && value >= 0 && value <= most) return Math.floor(value);
     const range = most === Infinity ? "0 or more" : `0 to ${most}`;
@@ -166,9 +188,9 @@ export function wholeParts(
   native: Binding,
   bytes: Uint8Array,
   boundary: string,
-  options: MultipartOptions | undefined,
+  limits: Float64Array,
 ): readonly Part[] {
-  const found = native.decodeParts(bytes, boundary, partLimits(options));
+  const found = native.decodeParts(bytes, boundary, limits);
   if (typeof found === "number") {
     const { code } = ERRORS[found] as { code: MillraceError["code"] };
     throw new MillraceError(code, sentenceOf(code));

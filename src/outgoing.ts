@@ -2,8 +2,8 @@
 // writer when to wait, and pumps sources.
 import type { Readable } from "node:stream";
 import { type Bytes, checkedBody } from "./body.ts";
+import { milliseconds } from "./check.ts";
 import { MillraceError, show } from "./errors.ts";
-import { milliseconds } from "./incoming.ts";
 import type { Binding } from "./native/binding.ts";
 
 /** Bytes that may wait for the peer before write() says false. */

@@ -11,15 +11,16 @@ import { HeaderText, type ReadonlyHeaders } from "./headers.ts";
 import {
   chunksOf,
   type Incoming,
+  patienceOf,
   type Receipt,
   type ReceiveOptions,
   receiptsOf,
 } from "./incoming.ts";
 import {
   boundaryOf,
+  boundsOf,
   type MultipartOptions,
   type Part,
-  partLimits,
   partsOf,
   wholeParts,
   wholeSource,
@@ -288,29 +289,31 @@ export class NativeReq implements Req {
 
   multipart(options?: MultipartOptions): AsyncIterableIterator<Part> {
     const { native } = this.#service;
+    const bounds = boundsOf(options);
     const boundary = boundaryOf(native, this.headers.get("content-type"), this.where);
     const { incoming } = this;
     if (incoming === undefined) {
-      partLimits(options);
       const bytes = this.body.take(undefined);
-      return partsOf(wholeSource(wholeParts(native, bytes, boundary, options)));
+      return partsOf(wholeSource(wholeParts(native, bytes, boundary, bounds.limits)));
     }
     incoming.use();
-    const form = new Form(incoming, boundary, options, (error) => this.res?.cut(error));
+    const form = new Form(incoming, boundary, bounds, (error) => this.res?.cut(error));
     incoming.readAs(form);
     return partsOf(form);
   }
 
   saveTo(path: string, options?: SaveOptions): Promise<SavedFile> {
-    if (this.incoming !== undefined) return this.incoming.saveTo(path, options);
+    if (this.incoming !== undefined)
+      return this.incoming.saveTo(path, options, (error) => this.res?.cut(error));
     return saveFile(path, options, (file, digest, limit) =>
       writeBytes(path, file, digest, limit, [this.body.take(undefined)]),
     );
   }
 
   receive(options?: ReceiveOptions): AsyncIterableIterator<Receipt> {
+    const patience = patienceOf(options);
     if (this.incoming === undefined) return onlyReceipt(this.body);
-    return receiptsOf(this.incoming, options, (error) => this.res?.cut(error));
+    return receiptsOf(this.incoming, patience, (error) => this.res?.cut(error));
   }
 
   /**

@@ -210,7 +210,8 @@ onEachHost(({ start }) => {
         { headerSize: 8193 },
         { fieldSize: "1" },
         { partz: 1 },
-        ...(body === "stream" ? [{ idleMs: -1 }, { giveUpMs: "soon" }] : []),
+        { idleMs: -1 },
+        { giveUpMs: "soon" },
       ];
       const server = await reader(async (req) => {
         try {

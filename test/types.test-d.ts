@@ -142,14 +142,14 @@ void [server, owned];
 declare const req: Req;
 declare const res: Res;
 for await (const chunk of req) same<typeof chunk, Uint8Array>();
-for await (const receipt of req.receive({ waitMs: 10 })) {
+for await (const receipt of req.receive({ waitMs: 10, giveUpMs: 10, totalMs: 10 })) {
   same<typeof receipt, Receipt>();
   same<Receipt["state"], "progress" | "try-again" | "complete" | "fail">();
 }
 for await (const part of req.multipart({ fileSize: 10 })) {
   same<typeof part, Part>();
   same<typeof part.filename, string | undefined>();
-  const saved = await part.saveTo("/tmp/x", { sha256: true });
+  const saved = await part.saveTo("/tmp/x", { sha256: true, giveUpMs: 10 });
   same<typeof saved, SavedFile>();
   for await (const chunk of part) same<typeof chunk, Uint8Array>();
 }
