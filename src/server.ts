@@ -27,9 +27,9 @@ import { compileRoutes, type RouteTable } from "./routes.ts";
 import type { Service } from "./service.ts";
 import { atSignal } from "./signals.ts";
 import type { PublishOptions, SendManyOptions, SendManyReport, Socket } from "./websocket/api.ts";
-import { checkTopic } from "./websocket/checks.ts";
 import { joinThread, leaveThread, makeSocketService, startSync } from "./websocket/publish.ts";
 import { viewOf } from "./websocket/sockets.ts";
+import { checkTopic } from "./websocket/topics.ts";
 
 const BATCH_BYTES = 262_144;
 const LOG_CLOSE_MS = 1000;

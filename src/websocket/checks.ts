@@ -1,8 +1,7 @@
-// Checks of what sockets are told: close codes with their reasons, and topics.
+// Checks of what sockets are told.
 import { invalidOption } from "../check.ts";
 
 const REASON_BYTES_MAX = 123;
-const TOPIC_BYTES_MAX = 1024;
 
 /** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
 export function checkClose(code: unknown, reason: unknown): void {
@@ -20,11 +19,4 @@ export function checkClose(code: unknown, reason: unknown): void {
   const size = Buffer.byteLength(reason);
   if (size <= REASON_BYTES_MAX) return;
   throw invalidOption("close()", `takes a reason of at most ${REASON_BYTES_MAX} bytes`, size);
-}
-
-/** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
-export function checkTopic(topic: unknown): asserts topic is string {
-  const size = typeof topic === "string" ? Buffer.byteLength(topic) : 0;
-  if (size >= 1 && size <= TOPIC_BYTES_MAX) return;
-  throw invalidOption("topic", `must be a string of 1 to ${TOPIC_BYTES_MAX} bytes`, topic);
 }

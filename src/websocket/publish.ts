@@ -9,10 +9,10 @@ import { COMMAND_FLAG } from "../native/tables.ts";
 import type { SyncAdapter } from "../sync/adapter.ts";
 import { Relay } from "../sync/relay.ts";
 import type { PublishOptions } from "./api.ts";
-import { checkTopic } from "./checks.ts";
 import { Deliveries, ownSocket } from "./deliveries.ts";
 import type { SocketService } from "./service.ts";
-import { joinTopic, type NativeSocket } from "./socket.ts";
+import type { NativeSocket } from "./socket.ts";
+import { checkTopic, joinTopic, type TopicIndex } from "./topics.ts";
 
 const TEXT = 1;
 const BINARY = 2;
@@ -178,8 +178,8 @@ function publishTo(
   return count;
 }
 
-function indexOf(service: SocketService): Map<string, Set<NativeSocket>> {
-  const byTopic = new Map<string, Set<NativeSocket>>();
+function indexOf(service: SocketService): TopicIndex {
+  const byTopic: TopicIndex = new Map();
   for (const socket of service.open.values())
     for (const topic of socket.ownTopics) joinTopic(byTopic, topic, socket);
   return byTopic;

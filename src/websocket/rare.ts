@@ -108,3 +108,15 @@ export class RareState {
     this.head = 0;
   }
 }
+
+/** A promise with what settles it. Nobody has to look at it. */
+export function deferred(): Waiter & { readonly promise: Promise<void> } {
+  let resolve: () => void = () => undefined;
+  let reject: (error: unknown) => void = resolve;
+  const promise = new Promise<void>((onDone, onFailed) => {
+    resolve = onDone;
+    reject = onFailed;
+  });
+  promise.catch(() => undefined);
+  return { resolve, reject, promise };
+}

@@ -6,6 +6,7 @@ import type { Relay } from "../sync/relay.ts";
 import type { Socket } from "./api.ts";
 import type { Deliveries } from "./deliveries.ts";
 import type { NativeSocket } from "./socket.ts";
+import type { TopicIndex } from "./topics.ts";
 
 /** One per native server. */
 export interface SocketService {
@@ -27,7 +28,7 @@ export interface SocketService {
   readonly leaving: Set<NativeSocket>;
   readonly deliveries: Deliveries;
   /** Subscribers by topic; made when first asked for, as the native side has its own. */
-  byTopic: Map<string, Set<NativeSocket>> | undefined;
+  byTopic: TopicIndex | undefined;
   /** Carries publications to other hosts, where the option `sync` is given. */
   relay: Relay | undefined;
   /** What `publish()` of a socket does; the server has it. */

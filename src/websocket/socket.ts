@@ -22,9 +22,10 @@ import {
   MESSAGE,
   settled,
 } from "./calls.ts";
-import { checkClose, checkTopic } from "./checks.ts";
-import { DONE, type Ending, RareState, type Result, type Waiter } from "./rare.ts";
+import { checkClose } from "./checks.ts";
+import { DONE, deferred, type Ending, RareState, type Result } from "./rare.ts";
 import type { SocketRules } from "./service.ts";
+import { checkTopic, joinTopic, leaveTopic } from "./topics.ts";
 
 /** The number of a native report that belongs to the socket itself. */
 export const DRAIN_REPORT = 1;
@@ -232,7 +233,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
       throw invalidOption("subscribe()", what, topic);
     }
     rare.topics.add(topic);
-    if (service.byTopic !== undefined) joinTopic(service.byTopic, topic, this as NativeSocket);
+    joinTopic(service.byTopic, topic, this as NativeSocket);
     service.native.subscribe(this.handle, this.generation, topic);
   }
 
@@ -634,9 +635,7 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   #leaveTopic(topic: string): void {
     const { service } = this.rules;
     service.native.unsubscribe(this.handle, this.generation, topic);
-    const others = service.byTopic?.get(topic);
-    others?.delete(this as NativeSocket);
-    if (others?.size === 0) service.byTopic?.delete(topic);
+    leaveTopic(service.byTopic, topic, this as NativeSocket);
   }
 
   #failureOf(error: number): MillraceError | undefined {
@@ -675,26 +674,4 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   #ownRare(): RareState {
     return (this.#rare ??= new RareState());
   }
-}
-
-/** Adds a subscriber to an index by topic. */
-export function joinTopic(
-  byTopic: Map<string, Set<NativeSocket>>,
-  topic: string,
-  socket: NativeSocket,
-): void {
-  const others = byTopic.get(topic);
-  if (others === undefined) byTopic.set(topic, new Set([socket]));
-  else others.add(socket);
-}
-
-function deferred(): Waiter & { readonly promise: Promise<void> } {
-  let resolve: () => void = () => undefined;
-  let reject: (error: unknown) => void = resolve;
-  const promise = new Promise<void>((onDone, onFailed) => {
-    resolve = onDone;
-    reject = onFailed;
-  });
-  promise.catch(() => undefined); // Whoever does not ask need not know.
-  return { resolve, reject, promise };
 }
