@@ -87,6 +87,7 @@ export type {
   SendManyReport,
   SendOptions,
   Socket,
+  UpgradedHandler,
   UpgradeOptions,
   WebSocketHandler,
 } from "./websocket/api.ts";

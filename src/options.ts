@@ -20,7 +20,7 @@ import { type HandoverOptions, type RestartSettings, restartOf } from "./restart
 import { systemdLabel } from "./restart/systemd.ts";
 import type { HealthPaths, RawRoute, Routes } from "./routes.ts";
 import type { SyncAdapter } from "./sync/adapter.ts";
-import type { WebSocketHandler } from "./websocket/api.ts";
+import type { UpgradedHandler } from "./websocket/api.ts";
 
 type LimitRow = (typeof LIMITS)[number];
 
@@ -183,8 +183,11 @@ export interface ServeOptions<R extends string = string, D = unknown>
    * @default false, with a warning when such fields come; [] is the same without
    */
   readonly trustProxy?: TrustProxy;
-  /** What `ctx.upgrade()` and `req.upgrade()` make of handshakes on any route. */
-  readonly websocket?: WebSocketHandler;
+  /**
+   * What `ctx.upgrade()` and `req.upgrade()` make of handshakes on any route. It has no hook
+   * `upgrade`: the handlers that call them decide.
+   */
+  readonly websocket?: UpgradedHandler;
 }
 
 /** One listener with every default filled in; `hostname` is still a name. */

@@ -9,7 +9,7 @@ import type { NativeRoute, NativeSocketSettings } from "./native/binding.ts";
 import { BODY_MODE, ROUTE_KIND } from "./native/tables.ts";
 import { checkPattern, paramsOf } from "./pattern.ts";
 import type { Target } from "./service.ts";
-import type { WebSocketHandler } from "./websocket/api.ts";
+import type { UpgradedHandler, WebSocketHandler } from "./websocket/api.ts";
 import { compileHandler, HANDLER_KEYS, type SocketHandler } from "./websocket/handler.ts";
 import { socketRoute } from "./websocket/route.ts";
 
@@ -137,7 +137,7 @@ export interface RouteSources {
   readonly methodNotAllowed?: FetchHandler | RawRoute;
   readonly notFound?: FetchHandler | RawRoute;
   readonly routes?: Readonly<Record<string, unknown>>;
-  readonly websocket?: WebSocketHandler;
+  readonly websocket?: UpgradedHandler;
 }
 
 /** What open() takes about routes, and the handlers by route number. */
@@ -203,10 +203,7 @@ export async function compileRoutes(sources: RouteSources): Promise<RouteTable> 
       : handlerRow(targets, "", "", "(methodNotAllowed)", 405, refused, manner);
   if (rows.length > ROUTES_MAX)
     throw invalidOption("routes", `has more than ${ROUTES_MAX} entries`, rows.length);
-  const websocket =
-    sources.websocket === undefined
-      ? undefined
-      : handlerOf(tables, "websocket", "the WebSocket", sources.websocket);
+  const websocket = serverSocketOf(tables, sources.websocket);
   return { rows, targets, fallback, methodNotAllowed, sockets, handlers, websocket };
 }
 
@@ -322,6 +319,15 @@ function socketRow(tables: Tables, pattern: string, value: unknown): NativeRoute
   const manner = { reading: { body: BODY_MODE.None, bodyMax: 0 }, compress: undefined };
   const row = handlerRow(tables.targets, "GET", pattern, pattern, 200, answer, manner);
   return { ...row, socket: handler.rules.settings };
+}
+
+// Whoever calls upgrade() decides; a hook that is never asked would be a check that is not made.
+function serverSocketOf(tables: Tables, value: unknown): SocketHandler | undefined {
+  if (value === undefined) return undefined;
+  const handler = handlerOf(tables, "websocket", "the WebSocket", value);
+  if (handler.upgrade === undefined) return handler;
+  const what = "is for routes: decide in the handler that calls ctx.upgrade() or req.upgrade()";
+  throw invalidOption("websocket.upgrade", what, handler.upgrade);
 }
 
 function handlerOf(tables: Tables, name: string, where: string, value: unknown): SocketHandler {

@@ -201,6 +201,21 @@ const sockets = await serve({
 });
 // @ts-expect-error an option that is misspelt
 await serve({ routes: { "/": { message() {}, maxPayload: 1 } } });
+await serve({
+  routes: {
+    "/a": { allowedOrigins: "same-origin", upgrade: () => false },
+    "/b": { allowedOrigins: ["same-origin", "https://b.example"], upgrade: async () => null },
+  },
+});
+// @ts-expect-error a word that does not exist
+await serve({ routes: { "/": { message() {}, allowedOrigins: "same-site" } } });
+// @ts-expect-error whoever calls ctx.upgrade() decides, not a hook
+await serve({ websocket: { message() {}, upgrade: () => false } });
+// The refusal leaves the type of the data as it is.
+websocket({
+  upgrade: (_request, ctx) => (ctx.encrypted ? { data: { name: "ann" } } : false),
+  open: (ws) => same<typeof ws.data, { name: string }>(),
+});
 // websocket() finds out what data is, and knows the parameters of the pattern.
 await serve({
   routes: {

@@ -129,6 +129,15 @@ function behind({ start }: Host, way: "TCP" | "a unix socket"): void {
       expect(await client.over()).toEqual([1001, ""]);
     });
 
+    it('lets in pages of its own origin only, for "same-origin"', async () => {
+      const { url } = await open({ ...echo, allowedOrigins: "same-origin" });
+      const from = (origin: string): Peer => new Peer(`ws://${url}`, "/ws", [], { origin });
+      const [evil, upstream] = [from("http://evil.example"), from("http://app")];
+      await from(`http://${url}`).opened();
+      await Promise.all([evil.over(), upstream.over()]);
+      expect([evil.refused, upstream.refused]).toEqual([403, 403]);
+    });
+
     it("answers 426 when nginx does not hand the upgrade on", async () => {
       const { client } = await open(echo, "/bare/ws");
       await client.over();

@@ -105,14 +105,15 @@ export interface DeflateOptions {
 export interface WebSocketHandler<D = unknown, P extends string = string> {
   /**
    * Asked before a handshake is accepted: give `data`, `protocol` and `headers` of the 101, nothing
-   * to accept as it is, or a Response that is sent instead. When it throws, the answer is that of a
-   * fetch handler that throws.
+   * (or null or true) to accept as it is, false for a 400, or a Response that is sent instead. When
+   * it throws, the answer is that of a fetch handler that throws. Routes have it; of the option
+   * `websocket` of serve() it would never be asked.
    */
   upgrade?(
     request: Request,
     ctx: Context<P>,
     // biome-ignore lint/suspicious/noConfusingVoidType: a function without return is meant.
-  ): MaybePromise<UpgradeOptions<D> | Response | undefined | void>;
+  ): MaybePromise<UpgradeOptions<D> | Response | boolean | null | undefined | void>;
   /** The socket is open; what it sends here goes before anything else. */
   open?(ws: Socket<D>): MaybePromise<void>;
   /** A message, whole: text as a string, a binary one as bytes that are the receiver's own. */
@@ -135,11 +136,14 @@ export interface WebSocketHandler<D = unknown, P extends string = string> {
   pong?(ws: Socket<D>, data: Uint8Array): MaybePromise<void>;
 
   /**
-   * Origins from which browsers may connect, as "https://app.example"; "*" for any. Others get 403.
-   * Whoever sends no Origin is no browser and passes: it could send any.
+   * Origins from which browsers may connect, as "https://app.example"; "*" for any; "same-origin",
+   * also among others, for that of the request itself: its host and port as `request.url` has them,
+   * and its scheme where a trusted proxy tells it. Others get 403. Whoever sends no Origin is no
+   * browser and passes: it could send any. By default pages of every site may connect, and browsers
+   * send the user's cookies along.
    * @default any
    */
-  readonly allowedOrigins?: readonly string[] | "*";
+  readonly allowedOrigins?: readonly string[] | "*" | "same-origin";
   /** Whether pings are answered with a pong, ahead of what waits. @default true */
   readonly automaticPong?: boolean;
   /**
@@ -187,6 +191,9 @@ export interface WebSocketHandler<D = unknown, P extends string = string> {
   /** Whether a peer that is silent is asked with pings within `idleTimeout`. @default true */
   readonly sendPings?: boolean;
 }
+
+/** A WebSocketHandler for what other handlers have decided to accept. */
+export type UpgradedHandler<D = unknown> = Omit<WebSocketHandler<D>, "upgrade">;
 
 /**
  * A WebSocket, of a server or a client. It is owned: legal at any time, and never another peer's.
@@ -261,11 +268,12 @@ export interface Socket<D = unknown> extends AsyncIterable<string | Uint8Array> 
    * @returns above 0: the bytes that were sent or wait; -1: it waits, and so much does that one
    * should wait for `drained()` or `drain`; 0: dropped, because the socket is closed or too much
    * waits
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_BODY, ERR_MILLRACE_INVALID_OPTION
    */
   send(data: Bytes, options?: SendOptions): number;
   /**
    * Gets what is published on the topic.
-   * @param topic - 1 to 1024 bytes
+   * @param topic - 1 to 1024 bytes; an unpaired surrogate in it becomes U+FFFD
    * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, also beyond `maxTopics`
    */
   subscribe(topic: string): void;

@@ -57,13 +57,15 @@ const TEXT = 1;
 const BINARY = 2;
 const COMPRESS = COMMAND_FLAG.compress << 16;
 const SETTINGS_MAX = 1024;
+/** The word for the request's own origin. */
+export const SAME_ORIGIN = "same-origin";
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 /** A handler as the server needs it. */
 export interface SocketHandler {
   readonly rules: SocketRules;
   readonly upgrade: WebSocketHandler["upgrade"] | undefined;
-  /** In lower case; undefined: any. */
+  /** In lower case, SAME_ORIGIN among them; undefined: any. */
   readonly origins: ReadonlySet<string> | undefined;
   readonly protocols: ReadonlySet<string>;
   readonly keepsRequest: boolean;
@@ -197,12 +199,16 @@ export function protocolsOf(name: string, value: unknown): ReadonlySet<string> {
 // RFC 6454 6.2: scheme, host and a port that is not the scheme's own; in lower case, no path.
 function originsOf(name: string, value: unknown): ReadonlySet<string> | undefined {
   if (value === undefined || value === "*") return undefined;
-  if (!Array.isArray(value)) throw invalidOption(name, 'must be an array or "*"', value);
+  const list: unknown = value === SAME_ORIGIN ? [value] : value;
+  if (!Array.isArray(list))
+    throw invalidOption(name, `must be an array, "*" or "${SAME_ORIGIN}"`, value);
   const origins = new Set<string>();
-  for (const each of value as readonly unknown[]) {
+  for (const each of list as readonly unknown[]) {
     const origin = typeof each === "string" ? originOf(each) : undefined;
-    if (origin === undefined)
-      throw invalidOption(name, 'has entries like "https://app.example"', each);
+    if (origin === undefined) {
+      const what = `has entries like "https://app.example", and "${SAME_ORIGIN}"`;
+      throw invalidOption(name, what, each);
+    }
     origins.add(origin);
   }
   return origins;
@@ -210,6 +216,7 @@ function originsOf(name: string, value: unknown): ReadonlySet<string> | undefine
 
 // "null" is what sandboxed documents and files send.
 function originOf(text: string): string | undefined {
+  if (text === SAME_ORIGIN) return text;
   const lower = text.toLowerCase();
   if (lower === "null") return lower;
   if (!/^[a-z][a-z0-9+.-]*:\/\/[^/?#\s]+$/.test(lower)) return undefined;

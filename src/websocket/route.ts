@@ -47,11 +47,17 @@ function conclude(
     if (acceptMarked(req, res, result)) return undefined;
     return sendResponse(req, res, result);
   }
-  if (result !== undefined && (typeof result !== "object" || result === null)) {
-    const what = "must give { data, protocol, headers }, a Response or nothing";
-    throw invalidOption(`upgrade() of ${req.where}`, what, result);
+  if (result === false) {
+    const code = "ERR_MILLRACE_WS_HANDSHAKE";
+    res.send(400, `${code}: the handshake was refused\n`, { "Content-Type": "text/plain" });
+    return undefined;
   }
-  acceptWith(handler, req, res, result);
+  const given = result === true || result === null ? undefined : result;
+  if (given !== undefined && typeof given !== "object") {
+    const what = "must give { data, protocol, headers }, a Response, true, false or nothing";
+    throw invalidOption(`upgrade() of ${req.where}`, what, given);
+  }
+  acceptWith(handler, req, res, given);
   return undefined;
 }
 

@@ -8,7 +8,7 @@ import type { NativeReq } from "../request.ts";
 import type { NativeRes } from "../response.ts";
 import type { Service } from "../service.ts";
 import type { Socket, UpgradeOptions } from "./api.ts";
-import { checkUpgrade, type SocketHandler } from "./handler.ts";
+import { checkUpgrade, SAME_ORIGIN, type SocketHandler } from "./handler.ts";
 import { NativeSocket } from "./socket.ts";
 
 const OWN_FIELD = /^(sec-websocket-[^:]*|upgrade|connection|content-length|transfer-encoding):/im;
@@ -78,10 +78,20 @@ export function acceptWith(
 export function checkOrigin(handler: SocketHandler, req: NativeReq): void {
   const { origins } = handler;
   if (origins === undefined) return;
-  const origin = req.headers.get("origin");
-  if (origin === null || origins.has(origin.toLowerCase())) return;
+  const origin = req.headers.get("origin")?.toLowerCase();
+  if (origin === undefined || origins.has(origin)) return;
+  if (origins.has(SAME_ORIGIN) && isOwnOrigin(req, origin)) return;
   const code = "ERR_MILLRACE_WS_ORIGIN";
   throw new MillraceError(code, `${req.where}: ${show(origin)}: ${sentenceOf(code)}`);
+}
+
+// Where nobody tells the request's scheme, TLS may end in front of us: then it is the Origin's.
+function isOwnOrigin(req: NativeReq, origin: string): boolean {
+  const [, said] = /^(https?):\/\//.exec(origin) ?? [];
+  const { client } = req;
+  const host = client.host ?? req.headers.get("host") ?? "";
+  const own = `${client.scheme ?? said}://${host}`;
+  return said !== undefined && URL.canParse(own) && new URL(own).origin === origin;
 }
 
 function handlerOf(service: Service, req: NativeReq, name: string): SocketHandler {

@@ -51,8 +51,8 @@ describe("the handshake", () => {
 
   it.each([
     [{ upgrade: () => ({ protocol: "chat.v9" }) }, "must be one that the client offered"],
-    [{ upgrade: () => false }, "must give { data, protocol, headers }, a Response or nothing"],
-    [{ upgrade: () => null }, "must give { data, protocol, headers }, a Response or nothing"],
+    [{ upgrade: () => 0 }, "must give { data, protocol, headers }, a Response, true, false or"],
+    [{ upgrade: () => "chat" }, "must give { data, protocol, headers }, a Response, true, false"],
     [{ upgrade: () => ({ header: {} }) }, 'did you mean "headers"?'],
     [{ upgrade: () => ({ headers: { "Sec-WebSocket-Accept": "x" } }) }, "Sec-WebSocket-Accept"],
     [{ upgrade: () => ({ headers: { Upgrade: "x" } }) }, "Upgrade cannot be set"],
@@ -269,6 +269,8 @@ describe("options", () => {
     [{ open() {}, protocols: ["a b"] }, "protocols must be an array of tokens"],
     [{ open() {}, allowedOrigins: ["app.example"] }, 'has entries like "https://app.example"'],
     [{ open() {}, allowedOrigins: ["https://a.example/"] }, "has entries like"],
+    [{ open() {}, allowedOrigins: ["same-site"] }, 'and "same-origin", got "same-site"'],
+    [{ open() {}, allowedOrigins: "same-site" }, 'must be an array, "*" or "same-origin"'],
     [{ open() {}, sendPings: 1 }, "sendPings must be true or false"],
     [{ open() {}, GET: () => new Response() }, 'has no option "open"'],
   ])("names what is wrong with %o", async (handler, text) => {
