@@ -29,7 +29,7 @@ import { atSignal } from "./signals.ts";
 import type { PublishOptions, SendManyOptions, SendManyReport, Socket } from "./websocket/api.ts";
 import { joinThread, leaveThread, makeSocketService, startSync } from "./websocket/publish.ts";
 import { viewOf } from "./websocket/sockets.ts";
-import { checkTopic } from "./websocket/topics.ts";
+import { topicOf } from "./websocket/topics.ts";
 
 const BATCH_BYTES = 262_144;
 const LOG_CLOSE_MS = 1000;
@@ -294,8 +294,8 @@ class NativeServer implements Server {
   }
 
   subscriberCount(topic: string): number {
-    checkTopic(topic);
-    return this.#isReleased ? 0 : this.#native.subscriberCount(this.#id, topic);
+    const own = topicOf(topic);
+    return this.#isReleased ? 0 : this.#native.subscriberCount(this.#id, own);
   }
 
   unref(): this {

@@ -31,6 +31,38 @@ function topics({ start }: Host): void {
     for (const client of clients) client.ws.close();
   });
 
+  it("takes an unpaired surrogate in a topic for what its UTF-8 says", async () => {
+    const [lone, other, written] = ["\ud800", "\udfff", "\ufffd"];
+    const server = await start({ routes: { "/": { open: (ws) => ws.subscribe("t") } } });
+    const client = await peer(server);
+    await until("it has subscribed", () => server.subscriberCount("t") === 1);
+    const [ws] = [...server.sockets] as [Socket];
+    ws.subscribe(lone);
+    ws.subscribe(written);
+    expect([...ws.topics]).toEqual(["t", written]);
+    for (const each of [lone, other, written]) {
+      expect([server.subscriberCount(each), server.publish(each, "process")]).toEqual([1, 1]);
+      expect(server.publish(each, "thread", { scope: "thread" })).toBe(1);
+      expect(ws.publish(each, "to others"), "all but itself").toBe(0);
+    }
+    ws.unsubscribe(other);
+    expect([server.subscriberCount(written), server.publish(lone, "nobody")]).toEqual([0, 0]);
+    ws.subscribe(written);
+    expect(server.publish(lone, "again")).toBe(1);
+    const three = ["process", "thread", "process", "thread", "process", "thread"];
+    expect(await client.got(7)).toEqual([...three, "again"]);
+    client.ws.close();
+  });
+
+  it("says what is wrong with the sockets that sendMany() is given", async () => {
+    const server = await start({ routes: { "/": { open() {} } } });
+    for (const sockets of [undefined, null, 1, "sockets", {}, [undefined]]) {
+      const sending = server.sendMany(sockets as never, "x");
+      await expect(sending).rejects.toMatchObject({ code: "ERR_MILLRACE_INVALID_OPTION" });
+    }
+    expect(await server.sendMany(new Set<Socket>(), "x")).toEqual({ delivered: 0, failed: [] });
+  });
+
   it("takes from other hosts what is a message, and nothing else", async () => {
     let deliver: (message: SyncMessage) => void = () => undefined;
     const server = await start({

@@ -1,5 +1,6 @@
 // Checks of what sockets are told.
-import { invalidOption } from "../check.ts";
+import { checkRecord, invalidOption, truth } from "../check.ts";
+import type { SendOptions } from "./api.ts";
 
 const REASON_BYTES_MAX = 123;
 
@@ -19,4 +20,16 @@ export function checkClose(code: unknown, reason: unknown): void {
   const size = Buffer.byteLength(reason);
   if (size <= REASON_BYTES_MAX) return;
   throw invalidOption("close()", `takes a reason of at most ${REASON_BYTES_MAX} bytes`, size);
+}
+
+/**
+ * Whether a message may be compressed by what came with it.
+ * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, also for the callback, the boolean and the
+ * `binary` that other servers take
+ */
+export function mayCompress(options: unknown): boolean {
+  const name = "the options of send()";
+  checkRecord(name, options, ["compress"]);
+  const { compress } = options as SendOptions;
+  return compress === undefined || truth(`${name}: compress`, compress);
 }

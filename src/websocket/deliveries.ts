@@ -39,6 +39,7 @@ export class Deliveries {
     options: SendManyOptions | undefined,
   ): Promise<SendManyReport> {
     const timeout = timeoutOf(options);
+    checkIterable(sockets);
     const body = checkedBody(data ?? null) as string | Uint8Array;
     const lost = new Set<Socket>();
     const pending = new Set<NativeSocket>();
@@ -145,6 +146,16 @@ export function ownSocket(service: SocketService, socket: unknown): NativeSocket
   if (socket.rules.service !== service)
     throw invalidOption("a socket", "must be one of this server's, it is another's", socket);
   return socket;
+}
+
+function checkIterable(sockets: unknown): void {
+  const isObject = typeof sockets === "object" && sockets !== null;
+  if (isObject && Symbol.iterator in sockets) return;
+  throw invalidOption(
+    "sendMany()",
+    "takes sockets in an array, a Set or another iterable",
+    sockets,
+  );
 }
 
 function timeoutOf(options: SendManyOptions | undefined): number {

@@ -12,7 +12,7 @@ import type { PublishOptions } from "./api.ts";
 import { Deliveries, ownSocket } from "./deliveries.ts";
 import type { SocketService } from "./service.ts";
 import type { NativeSocket } from "./socket.ts";
-import { checkTopic, joinTopic, type TopicIndex } from "./topics.ts";
+import { joinTopic, type TopicIndex, topicOf } from "./topics.ts";
 
 const TEXT = 1;
 const BINARY = 2;
@@ -70,12 +70,12 @@ export function leaveThread(service: SocketService): void {
  */
 export function publish(
   service: SocketService,
-  topic: unknown,
+  name: unknown,
   data: unknown,
   options: unknown,
   publisher: NativeSocket | undefined,
 ): number {
-  checkTopic(topic);
+  const topic = topicOf(name);
   const body = checkedBody(data ?? null) as string | Uint8Array;
   const given: PublishOptions = options === undefined ? {} : checked(options, publisher);
   const except = publisher ?? exceptOf(service, given);
@@ -99,8 +99,8 @@ export function startSync(service: SocketService, adapter: SyncAdapter): void {
     id: processId(),
     namespace: service.topicSpace,
     // What other hosts send is looked at as closely as what the application gives.
-    deliver: (topic, data) => {
-      checkTopic(topic);
+    deliver: (name, data) => {
+      const topic = topicOf(name);
       const body = checkedBody(data ?? null) as string | Uint8Array;
       const flags = (typeof body === "string" ? TEXT : BINARY) | COMPRESS;
       publishTo(service, topic, flags, body, undefined);

@@ -22,10 +22,10 @@ import {
   MESSAGE,
   settled,
 } from "./calls.ts";
-import { checkClose } from "./checks.ts";
+import { checkClose, mayCompress } from "./checks.ts";
 import { DONE, deferred, type Ending, RareState, type Result } from "./rare.ts";
 import type { SocketRules } from "./service.ts";
-import { checkTopic, joinTopic, leaveTopic } from "./topics.ts";
+import { joinTopic, leaveTopic, topicOf } from "./topics.ts";
 
 /** The number of a native report that belongs to the socket itself. */
 export const DRAIN_REPORT = 1;
@@ -202,18 +202,19 @@ export class NativeSocket<D = unknown> implements Socket<D> {
   }
 
   send(data: Bytes, options?: SendOptions): number {
+    const isPlain = options !== undefined && !mayCompress(options);
     if ((this.#bits & CLOSING) !== 0) return 0;
     const { rules } = this;
     const { native } = rules.service;
     if (typeof data === "string") {
-      const flags = options?.compress === false ? rules.textFlags & ~COMPRESS : rules.textFlags;
+      const flags = isPlain ? rules.textFlags & ~COMPRESS : rules.textFlags;
       const limit = rules.backlogMax;
       const waiting = native.sendText(this.handle, this.generation, flags, limit, data);
       if (waiting < 0 || waiting > rules.highMark) return this.#fellBehind(waiting);
       // Nearly always it is ASCII and all that waits: then nothing has to be measured.
       return (waiting === data.length ? waiting : Buffer.byteLength(data)) || 1;
     }
-    const flags = options?.compress === false ? rules.binaryFlags & ~COMPRESS : rules.binaryFlags;
+    const flags = isPlain ? rules.binaryFlags & ~COMPRESS : rules.binaryFlags;
     const bytes = checkedBody(data ?? null) as Uint8Array;
     const limit = rules.backlogMax;
     const waiting = native.sendBytes(this.handle, this.generation, flags, limit, bytes);
@@ -221,8 +222,8 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     return this.#fellBehind(waiting);
   }
 
-  subscribe(topic: string): void {
-    checkTopic(topic);
+  subscribe(name: string): void {
+    const topic = topicOf(name);
     if ((this.#bits & CLOSING) !== 0) return;
     const rare = this.#ownRare();
     rare.topics ??= new Set();
@@ -245,8 +246,8 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     this.rules.service.native.cut(this.handle, this.generation);
   }
 
-  unsubscribe(topic: string): void {
-    checkTopic(topic);
+  unsubscribe(name: string): void {
+    const topic = topicOf(name);
     if (this.#rare?.topics?.delete(topic) !== true) return;
     // All were left when it ended.
     if ((this.#bits & STATE) !== CLOSED) this.#leaveTopic(topic);

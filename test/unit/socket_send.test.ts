@@ -15,6 +15,20 @@ describe("send()", () => {
     expect(() => ws.send(undefined as never)).toThrow("a body must be a string");
   });
 
+  it("refuses what other servers take behind the message, whatever the state", async () => {
+    const { ws, handle } = await open({});
+    const wrong = [() => undefined, true, null, "x", [], { binary: true }, { compress: 1 }];
+    const refused = expect.objectContaining({ code: "ERR_MILLRACE_INVALID_OPTION" });
+    for (const options of wrong) {
+      for (const data of ["text", new Uint8Array(1)])
+        expect(() => ws.send(data, options as never), String(options)).toThrow(refused);
+    }
+    expect(fake.log).toEqual([]);
+    expect([ws.send("a", {}), ws.send("b", { compress: true })]).toEqual([1, 1]);
+    end(handle, 1000);
+    expect(() => ws.send("q", true as never)).toThrow(refused);
+  });
+
   it("asks for compression where it is on, unless told otherwise", async () => {
     const { ws, handle } = await open({ perMessageDeflate: true });
     ws.send("a");
