@@ -35,6 +35,57 @@ describe("a client", () => {
     await many.close();
   });
 
+  it("does not connect again once it was removed", async () => {
+    const { url } = await served(echo);
+    const told: unknown[] = [];
+    const many = clientele({
+      error: (client, error) => void told.push([client.id, (error as MillraceError).code]),
+    });
+    const [once, never] = [many.client(url), many.client(url)];
+    expect(await once.connect()).toBe(true);
+    const removing = once.remove();
+    expect(await once.connect(), "while it closes").toBe(false);
+    await removing;
+    await never.remove();
+    expect([await once.connect(), await never.connect()]).toEqual([false, false]);
+    expect([once.isConnected, never.isConnected, many.clients.size]).toEqual([false, false, 0]);
+    const code = "ERR_MILLRACE_CLOSED";
+    expect(told).toEqual([
+      [1, code],
+      [1, code],
+      [2, code],
+    ]);
+    await many.close();
+  });
+
+  it("tells of an Error whatever its signal was aborted with", async () => {
+    const { url } = await served(echo);
+    const told: Error[] = [];
+    const many = clientele({ error: (_client, error) => void told.push(error) });
+    const client = many.client(url);
+    const own = new RangeError("mine");
+    for (const reason of ["text", own, undefined])
+      expect(await client.connect({ signal: AbortSignal.abort(reason) })).toBe(false);
+    expect(told[0]).toMatchObject({ code: "ERR_MILLRACE_ABORTED", cause: "text" });
+    expect([told[0] instanceof Error, told[1], told[2]?.name]).toEqual([true, own, "AbortError"]);
+    await many.close();
+  });
+
+  it("refuses options of send() that it does not have, and passes compress on", async () => {
+    const { url } = await served({ ...echo, perMessageDeflate: true });
+    const got = gate<unknown>();
+    const many = clientele({ perMessageDeflate: true, message: (_client, data) => got.open(data) });
+    const client = many.client(url);
+    for (const options of [() => undefined, true, "x", { binary: true }, { compress: 1 }])
+      expect(() => client.send("q", options as never)).toThrow(
+        expect.objectContaining({ code: "ERR_MILLRACE_INVALID_OPTION" }),
+      );
+    await client.connect();
+    expect(await client.send("hello", { compress: false, timeout: 1000 })).toBe(true);
+    expect(await got.promise).toBe("hello");
+    await many.close();
+  });
+
   it("connects anew behind an attempt, and behind a socket, that close() has ended", async () => {
     const { url } = await served(echo);
     const many = clientele();

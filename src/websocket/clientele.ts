@@ -1,7 +1,7 @@
 // clientele(): thousands of clients on loops of their own, with one set of callbacks.
 
 import type { Bytes } from "../body.ts";
-import { checkRecord, integer } from "../check.ts";
+import { checkRecord, integer, truth } from "../check.ts";
 import { MillraceError } from "../errors.ts";
 import type { HeadersInit } from "../lines.ts";
 import type { NativeSocketSettings } from "../native/binding.ts";
@@ -31,6 +31,7 @@ const CLOSE_MS = 10_000;
 const DAY_MS = 86_400_000;
 const YES: Promise<boolean> = Promise.resolve(true);
 const NO: Promise<boolean> = Promise.resolve(false);
+const PLAIN = { compress: false } as const;
 
 /** What happens on the clients, and what they may do. */
 export interface ClienteleOptions<D = unknown> extends ClientSettings {
@@ -202,10 +203,12 @@ export class Clientele<D = unknown> implements AsyncDisposable {
     return this.#rules;
   }
 
-  /** @internal @throws {MillraceError} ERR_MILLRACE_CLOSED while it closes */
-  checkOpen(where: string): void {
-    if (this.#closing !== undefined)
-      throw new MillraceError("ERR_MILLRACE_CLOSED", `${where}: the clientele is closing`);
+  /** @internal @throws {MillraceError} ERR_MILLRACE_CLOSED while it closes, or for one removed */
+  checkOpen(client: Client<D>, where: string): void {
+    const isOurs = this.#clients.get(client.id) === client;
+    if (isOurs && this.#closing === undefined) return;
+    const what = isOurs ? "the clientele is closing" : "the client was removed";
+    throw new MillraceError("ERR_MILLRACE_CLOSED", `${where}: ${what}`);
   }
 
   /** @internal */
@@ -214,9 +217,9 @@ export class Clientele<D = unknown> implements AsyncDisposable {
   }
 
   /** @internal A client could not connect. Never rejects. */
-  async tell(client: Client<D>, error: Error): Promise<void> {
+  async tell(client: Client<D>, reason: unknown): Promise<void> {
     try {
-      await this.#error?.(client, error);
+      await this.#error?.(client, reason instanceof Error ? reason : givenUp(client.url, reason));
     } catch (second) {
       const what = `the WebSocket ${client.url}: error() threw`;
       warn("ERR_MILLRACE_HANDLER_FAILED", what, stackOf(second));
@@ -334,13 +337,10 @@ export class Client<D = unknown> {
    * @throws {MillraceError} ERR_MILLRACE_INVALID_BODY, ERR_MILLRACE_INVALID_OPTION
    */
   send(data: Bytes, options?: ClientSendOptions): Promise<boolean> {
-    const timeout =
-      options?.timeout === undefined
-        ? SEND_MS
-        : integer("send() timeout", options.timeout, 1, DAY_MS, "milliseconds");
+    const timeout = options === undefined ? SEND_MS : sendTimeoutOf(options);
     const socket = this.#socket;
     if (socket === undefined) return NO;
-    const sent = socket.send(data, options);
+    const sent = socket.send(data, options?.compress === false ? PLAIN : undefined);
     if (sent > 0) return YES;
     return sent === 0 ? NO : this.#drained(socket, timeout);
   }
@@ -359,7 +359,10 @@ export class Client<D = unknown> {
     return this.#ended();
   }
 
-  /** Takes the client out of its clientele, and closes it. */
+  /**
+   * Takes the client out of its clientele, and closes it. It cannot connect again: `connect()`
+   * gives false, and `error` is told ERR_MILLRACE_CLOSED.
+   */
   remove(): Promise<void> {
     this.clientele.forget(this);
     return this.close();
@@ -389,12 +392,12 @@ export class Client<D = unknown> {
     const both =
       patience.signal === undefined ? signal : AbortSignal.any([signal, patience.signal]);
     try {
-      clientele.checkOpen(demand.where);
+      clientele.checkOpen(this, demand.where);
       if (before !== undefined) await before;
       // One that is still closing has to be over first.
       if (this.#socket !== undefined) await this.#ended();
       both.throwIfAborted();
-      clientele.checkOpen(demand.where);
+      clientele.checkOpen(this, demand.where);
       await dial(clientele.engine(), demand, { ...patience, signal: both }, (answer) => {
         const { handle, generation, protocol, address, port } = answer;
         const { rules } = clientele;
@@ -413,7 +416,7 @@ export class Client<D = unknown> {
       return true;
     } catch (error) {
       // Who has closed it knows.
-      if (!signal.aborted) void clientele.tell(this, error as Error);
+      if (!signal.aborted) void clientele.tell(this, error);
       return false;
     }
   }
@@ -432,6 +435,19 @@ export class Client<D = unknown> {
     if (!isDrained) socket.terminate();
     return isDrained;
   }
+}
+
+function sendTimeoutOf(options: ClientSendOptions): number {
+  checkRecord("send()", options, ["compress", "timeout"]);
+  if (options.compress !== undefined) truth("send() compress", options.compress);
+  if (options.timeout === undefined) return SEND_MS;
+  return integer("send() timeout", options.timeout, 1, DAY_MS, "milliseconds");
+}
+
+// A signal may be aborted with anything.
+function givenUp(url: string, cause: unknown): MillraceError {
+  const message = `the WebSocket ${url}: its signal was aborted with something that is no Error`;
+  return new MillraceError("ERR_MILLRACE_ABORTED", message, { cause });
 }
 
 // Not `data` of the socket, which is the application's.
