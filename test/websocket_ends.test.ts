@@ -1,7 +1,7 @@
 // WebSockets of a server, seen from clients: how they end, peers that do not read, one to many. The
 // rows of the seeds' tables (W1 to W24) are named where a test stands for one.
 import { expect, it } from "vitest";
-import type { Server, Socket } from "../src/index.ts";
+import type { Connection, Server, Socket } from "../src/index.ts";
 import { closeFrame, frame, frames, PING, TEXT } from "./support/frames.ts";
 import { type Host, onEachHost } from "./support/hosts.ts";
 import { echo, noting, Peer, peer, told } from "./support/peers.ts";
@@ -247,7 +247,11 @@ function manyPeers({ start }: Host): void {
   it("W9 sends to many: slow ones do not delay the others, and just they fail", async () => {
     const sockets: Socket[] = [];
     const handler = { open: (ws: Socket) => void sockets.push(ws) };
-    const server = await start({ routes: { "/": handler } });
+    const causes = new Map<Connection, string>();
+    const server = await start({
+      routes: { "/": handler },
+      onClose: (connection, cause) => void causes.set(connection, cause),
+    });
     const stuck = await Promise.all([frames(server), frames(server), frames(server)]);
     for (const { wire: opened } of stuck) opened.socket.pause();
     await until("they are open", () => sockets.length === 3);
@@ -265,7 +269,9 @@ function manyPeers({ start }: Host): void {
     const { delivered, failed } = await report;
     expect([delivered, failed.length]).toEqual([6, 4]);
     expect(failed.filter((each) => slow.has(each)).length).toBe(3);
-    await until("they are cut", () => server.sockets.size === 6);
+    await until("they are cut", () => server.sockets.size === 6 && causes.size === 4);
+    const cut = [...slow].map(({ connection }) => causes.get(connection as Connection));
+    expect(cut).toEqual(["TimedOut", "TimedOut", "TimedOut"]);
     for (const { ws } of fast) ws.terminate();
   });
 

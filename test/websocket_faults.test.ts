@@ -4,7 +4,7 @@
 import { fileURLToPath } from "node:url";
 import { deflateRawSync } from "node:zlib";
 import { afterEach, expect, it } from "vitest";
-import type { Server, Socket, WebSocketHandler } from "../src/index.ts";
+import type { Connection, Server, Socket, WebSocketHandler } from "../src/index.ts";
 import { Child } from "./support/child.ts";
 import { FrameReader, texts } from "./support/frame_reader.ts";
 import {
@@ -507,6 +507,7 @@ function slowPeers({ start, loops }: Start): void {
       const data = Buffer.alloc(10_000_000, 7);
       const events: string[] = [];
       const sockets: Socket[] = [];
+      const causes = new Map<Connection, string>();
       const server = await start({
         routes: {
           "/": {
@@ -514,6 +515,7 @@ function slowPeers({ start, loops }: Start): void {
             error: (_ws, error) => void events.push((error as { code?: string }).code ?? ""),
           },
         },
+        onClose: (connection, cause) => void causes.set(connection, cause),
       });
       const deaf = await Promise.all([1, 2, 3].map(() => frames(server)));
       for (const client of deaf) client.wire.socket.pause();
@@ -538,7 +540,9 @@ function slowPeers({ start, loops }: Start): void {
       );
       // One copy for all, and the kernel's are not ours.
       if (!isSanitized) expect(growth / MIB, "MiB").toBeLessThan(60);
-      await until("the three are cut", () => server.sockets.size === READERS);
+      await until("the three are cut", () => server.sockets.size === READERS && causes.size === 3);
+      const cut = [...slow].map(({ connection }) => causes.get(connection as Connection));
+      expect(cut).toEqual(["TimedOut", "TimedOut", "TimedOut"]);
       expect(readers.output).not.toContain("surprise");
       for (const client of deaf) client.wire.reset();
     },
