@@ -139,6 +139,14 @@ export async function runGated(words, { seconds, atBegin, atEnd }) {
 /** Opens connections that are answered once, reads what they cost, and asks each again. */
 export async function holdIdle(server, scenario, count) {
   const before = await settledMemory(server);
+  const held = await openIdle(server, scenario, count);
+  const after = await settledMemory(server);
+  await held.close();
+  return growth(before, after, count);
+}
+
+/** Opens connections that are answered once; `close()` asks each again, and leaves. */
+export async function openIdle(server, scenario, count) {
   const words = [...wordsOf(server, scenario), "--idle", String(count)];
   const child = spawn(blast, words, { stdio: ["pipe", "pipe", "inherit"] });
   child.once("error", () => {});
@@ -149,18 +157,20 @@ export async function holdIdle(server, scenario, count) {
     if (done) throw new Error(`blast --idle ${count} ended early`);
     return JSON.parse(value);
   };
-  try {
-    await report();
-    const after = await settledMemory(server);
+  const close = async () => {
     child.stdin.end();
     const { again, wrong, broken } = await report();
     if (again !== count || wrong !== 0 || broken !== 0) {
       throw new Error(`of ${count} idle connections ${again} answered again, ${wrong} wrongly`);
     }
-    return growth(before, after, count);
-  } finally {
+  };
+  try {
+    await report();
+  } catch (error) {
     child.stdin.end();
+    throw error;
   }
+  return { close };
 }
 
 async function settledMemory(server) {
@@ -169,12 +179,15 @@ async function settledMemory(server) {
 }
 
 // User memory is what the process has to itself: pages of files it maps are not of connections.
+// `young_bytes` of it are V8's young generation.
 function growth(before, after, connections) {
   const each = (name) => Math.round(((after[name] - before[name]) * 1024) / connections);
   const blocks = after.blocks === undefined ? {} : { blocks: after.blocks - before.blocks };
+  const young = after.young_kib === undefined ? {} : { young_bytes: each("young_kib") };
   return {
     rss_bytes: each("VmRSS"),
     user_bytes: each("RssAnon"),
+    ...young,
     rss_kib_before: before.VmRSS,
     rss_kib_after: after.VmRSS,
     ...blocks,

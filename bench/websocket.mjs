@@ -6,7 +6,14 @@ import { writeFileSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { commitOf, install, start } from "./contenders.mjs";
-import { affordableConnections, holdIdle, isBlastBuilt, runGated, wordsOf } from "./measure.mjs";
+import {
+  affordableConnections,
+  holdIdle,
+  isBlastBuilt,
+  openIdle,
+  runGated,
+  wordsOf,
+} from "./measure.mjs";
 import { jsonText, record } from "./results.mjs";
 import { clients, groups, idles, keys, names } from "./sockets.mjs";
 import { tablesOf, targetsOf } from "./websocket-results.mjs";
@@ -14,6 +21,7 @@ import { tablesOf, targetsOf } from "./websocket-results.mjs";
 const WARM_SECONDS = 1;
 const WARM_SLICES = 3;
 const IDLE_ROUNDS_MAX = 3;
+const WARM_SOCKETS = 1000;
 
 const options = readOptions();
 if (!isBlastBuilt()) fail('no load maker; run "node scripts/native.mjs benches"');
@@ -66,11 +74,16 @@ function readOptions() {
   return {
     rounds: positive("rounds", values.rounds ?? (quick ? 2 : 5)),
     seconds: positive("seconds", values.seconds ?? (quick ? 0.3 : 1.25)),
-    idle: affordableConnections(positive("idle", values.idle ?? (quick ? 500 : 10_000))),
+    idle: affordableIdle(positive("idle", values.idle ?? (quick ? 500 : 10_000))),
     only: chosen("only", values.only, ",", keys),
     names: chosen("contenders", values.contenders, ";", names),
     json,
   };
+}
+
+// The server holds the warm ones besides.
+function affordableIdle(wanted) {
+  return affordableConnections(wanted + WARM_SOCKETS) - WARM_SOCKETS;
 }
 
 function positive(name, value) {
@@ -197,9 +210,13 @@ async function measureIdle(idle) {
       const [server] = await startAll([contender], [idle.key]);
       if (server === undefined) continue;
       try {
-        // What modules, compiled code and first buffers take is not of the sockets.
-        await slice(server, idle, Math.min(WARM_SECONDS, options.seconds));
-        record(result, idle.key, server.name, await holdIdle(server, idle, count));
+        // What modules, compiled code and first buffers take is not of the sockets. These stay:
+        // what closed ones leave, and what a load does, would take in those that are counted.
+        const warm = await openIdle(server, idle, Math.min(WARM_SOCKETS, count));
+        const figures = await holdIdle(server, idle, count);
+        await warm.close();
+        const user_bytes = figures.user_bytes - figures.young_bytes;
+        record(result, idle.key, server.name, { ...figures, user_bytes });
       } catch (error) {
         leaveOut(contender, [idle.key], error);
       }

@@ -49,13 +49,18 @@ function origins({ start }: Host): void {
 
   it('takes "same-origin" beside others', async () => {
     const server = await start({
-      routes: { "/": { ...echo, allowedOrigins: ["same-origin", "https://b.example"] } },
+      routes: {
+        "/": { ...echo, allowedOrigins: ["same-origin", "https://b.example"] },
+        "/b": { ...echo, allowedOrigins: ["https://b.example"] },
+      },
     });
     const url = `ws://127.0.0.1:${portOf(server)}`;
     const statuses = ["http://a.example", "https://b.example", "https://c.example"].map((origin) =>
       statusOf(url, { host: "a.example", origin }),
     );
     expect(await Promise.all(statuses)).toEqual([101, 101, 403]);
+    const own = { host: "a.example", origin: "http://a.example" };
+    expect(await statusOf(url, own, "/b"), "not asked for").toBe(403);
   });
 
   it("compares with what is forwarded by a proxy that is trusted, and by no other", async () => {

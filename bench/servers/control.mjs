@@ -1,6 +1,8 @@
 // What every server under measurement does besides serving: says its port, then answers one line
 // of JSON per line of standard input. Runs under Node and under Bun, and ends with its input.
 
+const v8 = globalThis.Bun === undefined ? await import("node:v8") : undefined;
+
 /**
  * @param {number} port
  * @param {string} version of the runtime or framework
@@ -16,7 +18,7 @@ export function announce(port, version, statistics = () => ({}), more = {}) {
     },
     memory: () => {
       collect();
-      return statistics();
+      return { ...statistics(), young_kib: youngKib() };
     },
     ...more,
   };
@@ -35,6 +37,14 @@ export function announce(port, version, statistics = () => ({}), more = {}) {
   });
   process.stdin.on("end", () => process.exit(0));
   say({ port, version });
+}
+
+// What V8 holds for new objects. It grows with what is allocated at a time, up to a bound, and
+// shrinks when it pleases: a megabyte more or less is not of the connections that are counted.
+function youngKib() {
+  const spaces = v8?.getHeapSpaceStatistics() ?? [];
+  const young = spaces.filter(({ space_name }) => space_name.startsWith("new_"));
+  return young.reduce((sum, { physical_space_size }) => sum + physical_space_size / 1024, 0);
 }
 
 // Twice, because what the first pass finalises the second one frees.

@@ -1,6 +1,7 @@
 // WebSocket servers in a process of their own: node --expose-gc ws-server.mjs NAME LOOPS. Each has
 // what it holds at GET /report.
 import { readdirSync } from "node:fs";
+import { getHeapSpaceStatistics } from "node:v8";
 import { raw, serve } from "millrace";
 
 const [name, loopsText] = process.argv.slice(2);
@@ -9,11 +10,14 @@ const BLOCK_MS = 1500;
 function report(server) {
   globalThis.gc();
   const { rss, heapUsed, external } = process.memoryUsage();
+  const isYoung = ({ space_name }) => space_name.startsWith("new_");
+  const young = getHeapSpaceStatistics().filter(isYoung);
   const { webSockets, connections, counters } = server.metrics;
   const descriptors = process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0;
   const { blocks, subscriptions } = counters;
   return {
     rss,
+    young: young.reduce((sum, { physical_space_size }) => sum + physical_space_size, 0),
     heapUsed,
     external,
     descriptors,
