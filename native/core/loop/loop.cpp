@@ -59,6 +59,14 @@ Loop::~Loop() {
   }
 }
 
+void Loop::join(Group& group, uint32_t number) {
+  group.join(
+      number, connections_max_, [](void* who) { static_cast<Poller*>(who)->wake(); },
+      poller_.get());
+  group_.emplace(group, number);
+  poller_->set_placement(*group_);
+}
+
 Status Loop::listen(ListenerId id, Fd socket, ProtocolMaker protocol, ProxyMode proxy) {
   if (protocols_.size() <= id) protocols_.resize(id + 1);
   proxies_.resize(protocols_.size());
@@ -77,6 +85,7 @@ Milliseconds Loop::work() {
   if (!clock_is_fresh_) read_clock();
   clock_is_fresh_ = false;
   take_commands();
+  take_handed();
   take_mail();
   take_disk_work();
   deliver_notices();
@@ -215,6 +224,7 @@ void Loop::closed(ConnectionId id) {
   connections_[id.index]->on_over();
   connections_[id.index] = nullptr;
   open_connections_--;
+  if (group_) group_->closed();
   stats_.connections.decrement();
   stats_.idle.decrement();
   if (accept_paused_) gate_accepting();
@@ -224,6 +234,7 @@ void Loop::accept_failed(int error) {
   accept_paused_ = true;  // the poller has paused by itself
   stats_.accept_pauses.increment();
   accept_retry_ = now_ + kAcceptRetry;
+  if (group_) group_->set_taking(false);
   warn(static_cast<uint16_t>(error));
 }
 
@@ -240,13 +251,32 @@ void Loop::gate_accepting() {
     accept_paused_ = true;
     stats_.accept_pauses.increment();
     poller_->pause_accepting();
+    if (group_) group_->set_taking(false);
     if (scarce) warn(EMFILE);
   } else if (!must_pause && accept_paused_) {
     accept_paused_ = false;
     accept_retry_ = kNever;
+    if (group_) group_->set_taking(true);
     poller_->resume_accepting();
   }
   if (accept_paused_ && !full && !flooded_) accept_retry_ = now_ + kAcceptRetry;
+}
+
+// What others have accepted for this loop is new to it.
+void Loop::take_handed() {
+  if (!group_ || !group_->has_any()) return;
+  group_->take(handed_);
+  adopt_handed();
+}
+
+void Loop::adopt_handed() {
+  for (Handed& handed : handed_) {
+    Status adopted = poller_->adopt(handed.listener, std::move(handed.socket), handed.peer);
+    if (adopted.is_ok()) continue;
+    group_->closed();
+    warn(static_cast<uint16_t>(adopted.error()));
+  }
+  handed_.clear();
 }
 
 // How many the poller may accept before gate_accepting() judges again.
@@ -363,6 +393,7 @@ void Loop::begin_close(Milliseconds force_after, Milliseconds idle_for, bool tak
   accept_retry_ = kNever;
   takes_last_ = takes_backlog && !accept_paused_;
   poller_->limit_accepts(takes_last_ ? accepts_left() : 0);
+  leave_group(takes_backlog);
   for (size_t id = 0; id < protocols_.size(); id++) {
     poller_->unlisten(static_cast<ListenerId>(id));
     stats_.listeners.decrement();
@@ -372,6 +403,18 @@ void Loop::begin_close(Milliseconds force_after, Milliseconds idle_for, bool tak
   for (auto& connection : connections_) {
     if (connection != nullptr) connection->on_leave();
   }
+}
+
+// Who was handed over before is served like who stood in the backlog.
+void Loop::leave_group(bool takes_backlog) {
+  if (!group_) return;
+  group_->close(handed_);
+  if (takes_backlog && !handed_.empty()) {
+    takes_last_ = true;
+    return adopt_handed();
+  }
+  for (size_t i = 0; i < handed_.size(); i++) group_->closed();
+  handed_.clear();
 }
 
 void Loop::end_idle() {

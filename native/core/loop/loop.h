@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,13 @@
 #include "core/base/slab.h"
 #include "core/base/threads.h"
 #include "core/disk/disk.h"
+#include "core/lane/group.h"
 #include "core/lane/hub.h"
 #include "core/lane/lane.h"
 #include "core/lane/mailbox.h"
 #include "core/loop/connection.h"
 #include "core/loop/exchanges.h"
+#include "core/loop/group_placement.h"
 #include "core/loop/queue_age.h"
 #include "core/loop/timers.h"
 #include "core/loop/topics.h"
@@ -51,6 +54,9 @@ class Loop final {
     socket_settings_ = settings;
     topic_space_ = topic_space;
   }
+
+  // Shares what is accepted with the others of the group, which outlives it. Before the first turn.
+  void join(Group& group, uint32_t number);
 
   // Before the first turn.
   void set_observation(const Observation& observation) { observation_ = observation; }
@@ -124,6 +130,8 @@ class Loop final {
   void take_commands();
   void take_disk_work();
   void take_mail();
+  void take_handed();
+  void adopt_handed();
   void take(const Command& command);
   void take_of_socket(const Command& command, uint32_t index);
   void watch(ExchangeId connection);
@@ -142,6 +150,7 @@ class Loop final {
   void deliver_notices();
   void expire();
   void begin_close(Milliseconds force_after, Milliseconds idle_for, bool takes_backlog);
+  void leave_group(bool takes_backlog);
   void end_idle();
   void check_closed();
   [[nodiscard]] bool waits_in_vain();
@@ -157,6 +166,8 @@ class Loop final {
   DiskInbox inbox_;
   std::vector<std::unique_ptr<DiskWork>> disk_work_;
   uint32_t last_ticket_ = 0;
+  std::optional<GroupPlacement> group_;
+  std::vector<Handed> handed_;
   Mailbox mailbox_;
   std::vector<Post> posts_;
   size_t next_post_ = 0;  // the first of posts_ that was not delivered yet

@@ -145,6 +145,7 @@ void Loop::begin_dial(ConnectionId id, const Command& command, const DialTarget&
   connections_[id.index] = std::make_unique<Connection>(*this, id, kNoListener, peer);
   Connection& connection = *connections_[id.index];
   open_connections_++;
+  if (group_) group_->opened();
   stats_.connections.increment();
   stats_.idle.increment();
   Bytes body = body_of(command);

@@ -16,11 +16,9 @@
 #include "core/base/fd.h"
 #include "core/base/result.h"
 #include "core/model/address.h"
+#include "core/poll/placement.h"
 
 namespace millrace {
-
-using ListenerId = uint16_t;
-constexpr ListenerId kNoListener = UINT16_MAX;  // of a connection of our own
 
 // Index into the poller's and the loop's parallel tables; dense, reused after Closed.
 struct ConnectionId {
@@ -90,8 +88,12 @@ class Poller {
   // So many more may be accepted until this is called again, after which ready listeners are left
   // alone; without end at first.
   virtual void limit_accepts(uint32_t count) = 0;
+  // Asked about whatever is accepted from here on; outlives the poller. None at first: all stay.
+  virtual void set_placement(Placement& placement) = 0;
   // Takes a connected socket as if it had been accepted; the Accepted completion follows.
   [[nodiscard]] virtual Status adopt(ListenerId as, Fd socket) = 0;
+  // The same for one that another poller has accepted.
+  [[nodiscard]] virtual Status adopt(ListenerId as, Fd socket, const Address& peer) = 0;
 
   // Begins a connection of our own. Its id is in use from here on: Connected follows once, before
   // anything else, or Failed with the errno of why not. Until then close() and pausing are legal,

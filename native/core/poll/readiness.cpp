@@ -76,7 +76,9 @@ class Readiness final : public Poller {
   void pause_accepting() override;
   void resume_accepting() override;
   void limit_accepts(uint32_t count) override { accepts_left_ = count; }
+  void set_placement(Placement& placement) override { placement_ = &placement; }
   Status adopt(ListenerId as, Fd socket) override;
+  Status adopt(ListenerId as, Fd socket, const Address& peer) override;
   Result<ConnectionId> connect(const DialTarget& target) override;
 
   void pause_receiving(ConnectionId id) override;
@@ -104,7 +106,11 @@ class Readiness final : public Poller {
   void nudge_watcher();
   void on_ready(const Ready& ready);
   void on_dialed(uint32_t index, int error);
-  void accept_from(Listener& listener);
+  void accept_from(uint32_t number);
+  [[nodiscard]] int accept_one(const Listener& listener, std::vector<Completion>& into,
+                               std::vector<Address>& peers);
+  void go_to_the_end(uint32_t number);
+  Status adopt(ListenerId as, const Connection& made, Fd& socket, const Address& peer);
   void take_backlog(const Listener& listener);
   void accept_failed(const Listener& listener, int error, std::vector<Completion>& into);
   void receive(uint32_t index, int error);
@@ -120,6 +126,8 @@ class Readiness final : public Poller {
   std::vector<Listener> listeners_;
   bool accepting_ = true;
   uint32_t accepts_left_ = UINT32_MAX;
+  Placement alone_;
+  Placement* placement_ = &alone_;
   std::vector<PendingSend> sends_;
   std::vector<uint32_t> free_sends_;
 
@@ -227,18 +235,8 @@ void Readiness::unlisten(ListenerId id) {
 
 void Readiness::take_backlog(const Listener& listener) {
   for (int i = 0; i < kBacklogMax && accepting_ && accepts_left_ > 0; i++) {
-    sockaddr_storage peer = {};
-    int fd = accept_connection(listener.socket.get(), peer);
-    if (fd < 0 && (would_block(errno) || must_pause_accepting(errno))) return;
-    if (fd < 0) continue;
-    Result<ConnectionId> added = add({.fd = fd});
-    if (!added.is_ok()) {
-      ::close(fd);
-      return;
-    }
-    accepts_left_--;
-    queued_peers_.push_back(address_of(peer));
-    queue({.kind = CompletionKind::Accepted, .listener = listener.id, .id = added.value()});
+    if (accept_one(listener, queued_, queued_peers_) != 0) return;
+    nudge_watcher();
   }
 }
 
@@ -271,10 +269,18 @@ Status Readiness::adopt(ListenerId as, Fd socket) {
   sockaddr_storage peer = {};
   Status prepared = prepare_connected(socket, peer);
   if (!prepared.is_ok()) return prepared;
-  Result<ConnectionId> added = add({.fd = socket.get(), .shared = true});
+  return adopt(as, {.fd = socket.get(), .shared = true}, socket, address_of(peer));
+}
+
+Status Readiness::adopt(ListenerId as, Fd socket, const Address& peer) {
+  return adopt(as, {.fd = socket.get()}, socket, peer);
+}
+
+Status Readiness::adopt(ListenerId as, const Connection& made, Fd& socket, const Address& peer) {
+  Result<ConnectionId> added = add(made);
   if (!added.is_ok()) return added.status();
   static_cast<void>(socket.release());
-  queued_peers_.push_back(address_of(peer));
+  queued_peers_.push_back(peer);
   queue({.kind = CompletionKind::Accepted, .listener = as, .id = added.value()});
   return Status::ok();
 }
@@ -503,8 +509,8 @@ void Readiness::on_ready(const Ready& ready) {
   auto index = static_cast<uint32_t>(ready.token >> 32);
   if ((index & kListenerBit) != 0) {
     // A listener before this one may just have run out of descriptors.
-    Listener& listener = listeners_[index & ~kListenerBit];
-    if (accepting_ && listener.socket.is_open()) accept_from(listener);
+    uint32_t number = index & ~kListenerBit;
+    if (accepting_ && listeners_[number].socket.is_open()) accept_from(number);
     return;
   }
   Connection& connection = connections_[index];
@@ -536,26 +542,59 @@ void Readiness::on_dialed(uint32_t index, int error) {
   if (!watched.is_ok()) fail(index, watched.error(), completions_);
 }
 
-void Readiness::accept_from(Listener& listener) {
-  for (int i = 0; i < kAcceptsMax && accepts_left_ > 0; i++) {
+void Readiness::accept_from(uint32_t number) {
+  Listener& listener = listeners_[number];
+  bool takes_turns = placement_->takes_turns();
+  int at_most = takes_turns ? 1 : kAcceptsMax;
+  for (int i = 0; i < at_most && accepts_left_ > 0; i++) {
     if (i > 0 && descriptors_left() < kDescriptorsTight) return;
-    sockaddr_storage peer = {};
-    int fd = accept_connection(listener.socket.get(), peer);
-    if (fd < 0) {
-      if (would_block(errno)) return;
-      if (!must_pause_accepting(errno)) continue;
-      return accept_failed(listener, errno, completions_);
-    }
-    Result<ConnectionId> added = add({.fd = fd});
-    if (!added.is_ok()) {
-      ::close(fd);
-      return accept_failed(listener, added.status().error(), completions_);
-    }
-    accepts_left_--;
-    peers_.push_back(address_of(peer));
-    completions_.push_back(
-        {.kind = CompletionKind::Accepted, .listener = listener.id, .id = added.value()});
+    int error = accept_one(listener, completions_, peers_);
+    if (would_block(error)) return;
+    if (error != 0) return accept_failed(listener, error, completions_);
   }
+  if (takes_turns) go_to_the_end(number);
+}
+
+// 0: there may be more. Otherwise nothing is left, for which EAGAIN stands, or trying again at once
+// would be of no use.
+int Readiness::accept_one(const Listener& listener, std::vector<Completion>& into,
+                          std::vector<Address>& peers) {
+  Place place = placement_->reserve();
+  if (place == Place::None) return EAGAIN;
+  sockaddr_storage from = {};
+  Fd socket(accept_connection(listener.socket.get(), from));
+  if (!socket.is_open()) {
+    int error = errno;
+    placement_->give_back();
+    return would_block(error) || must_pause_accepting(error) ? error : 0;
+  }
+  accepts_left_--;
+  Address peer = address_of(from);
+  if (place == Place::Elsewhere) {
+    gauge_.opened(socket.get());
+    if (placement_->hand_over(listener.id, socket, peer)) return 0;
+  }
+  Result<ConnectionId> added = add({.fd = socket.get()});
+  if (!added.is_ok()) {
+    placement_->give_back();
+    return added.status().error();
+  }
+  static_cast<void>(socket.release());
+  peers.push_back(peer);
+  into.push_back({.kind = CompletionKind::Accepted, .listener = listener.id, .id = added.value()});
+  return 0;
+}
+
+// Of those that wait for one listener the kernel wakes the one that has waited for longest: who was
+// not told to wait anew is always the first.
+void Readiness::go_to_the_end(uint32_t number) {
+  Listener& listener = listeners_[number];
+  selector_->forget(listener.socket.get(), listener.watched, true);
+  listener.watched = 0;
+  Status watched =
+      selector_->watch(listener.socket.get(), token_of(kListenerBit | number, 0), 0, kWatchAccept);
+  if (!watched.is_ok()) return accept_failed(listener, watched.error(), completions_);
+  listener.watched = kWatchAccept;
 }
 
 void Readiness::accept_failed(const Listener& listener, int error, std::vector<Completion>& into) {

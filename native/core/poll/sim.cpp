@@ -121,6 +121,7 @@ void Sim::unlisten(ListenerId id) {
 }
 
 Status Sim::adopt(ListenerId, Fd) { return Status::failed(ENOTSUP, "adopt"); }
+Status Sim::adopt(ListenerId, Fd, const Address&) { return Status::failed(ENOTSUP, "adopt"); }
 
 Result<ConnectionId> Sim::connect(const DialTarget& target) {
   bool is_connected = target.fd >= 0;

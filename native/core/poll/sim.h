@@ -112,7 +112,9 @@ class Sim final : public Poller {
   void pause_accepting() override { accepting_ = false; }
   void resume_accepting() override { accepting_ = true; }
   void limit_accepts(uint32_t count) override { accepts_left_ = count; }
+  void set_placement(Placement&) override {}
   Status adopt(ListenerId as, Fd socket) override;
+  Status adopt(ListenerId as, Fd socket, const Address& peer) override;
   // A descriptor is closed at once.
   Result<ConnectionId> connect(const DialTarget& target) override;
 

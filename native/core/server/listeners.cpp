@@ -6,6 +6,8 @@
 #include <mutex>
 #include <vector>
 
+#include "core/lane/group.h"
+
 namespace millrace {
 namespace {
 
@@ -72,6 +74,7 @@ Result<ListenerShare> ListenerShare::acquire(const ListenRequest& request, const
       return Status::failed(errno, "fcntl");
     }
     owners.push_back(owner);
+    Group::count_sharing(1);
     share.unix_path_ = request.unix_path;
     return Result<ListenerShare>(std::move(share));
   }
@@ -120,7 +123,7 @@ void ListenerShare::release() {
   if (found == shared.sockets.end()) return;
   std::vector<const void*>& owners = found->second.owners;
   owners.erase(std::remove(owners.begin(), owners.end(), owner_), owners.end());
-  if (!owners.empty()) return;
+  if (!owners.empty()) return Group::count_sharing(-1);
   if (!unix_path_.empty() && !found->second.keeps_path) remove_unix_socket(unix_path_);
   shared.sockets.erase(found);
 }

@@ -58,6 +58,7 @@ bool Server::make_loops(OpenFailure& failure) {
   uint32_t count = options_.is_inline ? 1 : options_.loops;
   // Two loops on one socket of SO_REUSEPORT would not be balanced everywhere; one shared open
   // socket is.
+  group_ = std::make_unique<Group>(count);
   for (uint32_t i = 0; i < count; i++) {
     Result<std::unique_ptr<Poller>> poller = make_poller();
     failure.status = poller.status();
@@ -65,6 +66,7 @@ bool Server::make_loops(OpenFailure& failure) {
     loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, disk_, count));
     loops_.back()->set_sockets(options_.sockets, options_.topic_space);
     loops_.back()->set_metrics_source(*this);
+    loops_.back()->join(*group_, i);
     if (options_.observation.access) loops_.back()->lane().meters.keep_delays();
     loops_.back()->set_observation(options_.observation);
     for (size_t id = 0; id < shares_.size(); id++) {

@@ -73,6 +73,7 @@ class Server final : public MetricsSource {
   std::vector<ListenerShare> shares_;
   std::vector<Address> addresses_;
   Disk disk_;
+  std::unique_ptr<Group> group_;
   std::vector<std::unique_ptr<Loop>> loops_;
   std::vector<Thread> threads_;  // never grows once one of them runs
   std::atomic<bool> stopping_{false};
