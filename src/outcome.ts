@@ -117,7 +117,7 @@ function answerBare({ log }: Service, req: NativeReq, res: NativeRes, isKnown: b
       res.reset();
       res.send(500);
     }
-    res.cut(undefined, "Excepted");
+    res.cut(undefined, "Excepted", "ERR_MILLRACE_HANDLER_FAILED");
     if (isKnown) return;
     const what = `${req.where}: the handler threw something that cannot be looked at`;
     log.failed(LOG_LEVELS.error, "ERR_MILLRACE_HANDLER_FAILED", what);
@@ -145,10 +145,11 @@ function answerDefault(
   }
   // What has begun cannot be answered any more, and must not look whole.
   const wasStreaming = res.isStreaming;
-  if (wasStreaming) res.cut(undefined, isLeft(req, error) ? "ClosedByClient" : "Excepted");
-  if (isKnown || (status !== 0 && status !== FULL && wasOpen)) return;
   const isOurs = error instanceof MillraceError;
   const code = isOurs ? error.code : "ERR_MILLRACE_HANDLER_FAILED";
+  if (wasStreaming && isLeft(req, error)) res.cut(undefined, "ClosedByClient");
+  else if (wasStreaming) res.cut(undefined, "Excepted", code);
+  if (isKnown || (status !== 0 && status !== FULL && wasOpen)) return;
   const begun = wasStreaming ? "the connection was cut" : "its response was over";
   const ending = wasOpen ? "500 was sent" : begun;
   const own = isOurs ? error.message : `the handler threw; ${ending}`;

@@ -7,10 +7,10 @@ import { type Bytes, byteLengthOf, checkedBody } from "./body.ts";
 import { checkRecord, truth } from "./check.ts";
 import type { Choice } from "./compress.ts";
 import type { CloseCauseName } from "./connection/api.ts";
-import { causeNumber } from "./connection/causes.ts";
+import { causeNumber, errorNumber } from "./connection/causes.ts";
 import { type CookieOptions, cookieLine } from "./cookies.ts";
 import type { Diagnosis } from "./diagnostics.ts";
-import { errnoName, MillraceError, show } from "./errors.ts";
+import { type ErrorCode, errnoName, MillraceError, show } from "./errors.ts";
 import { EventStream, type EventStreamOptions, eventSettings } from "./events.ts";
 import { downloadLine, fileError, type SendFileOptions, sendFileText } from "./files.ts";
 import type { Incoming } from "./incoming.ts";
@@ -306,7 +306,7 @@ export class NativeRes implements Res, OpenExchange {
     } catch (error) {
       // More than was announced: the peer must not take it for whole.
       if (error instanceof MillraceError && error.code === "ERR_MILLRACE_LENGTH_MISMATCH")
-        this.cut(undefined, "Excepted");
+        this.cut(undefined, "Excepted", error.code);
       throw error;
     }
   }
@@ -429,10 +429,12 @@ export class NativeRes implements Res, OpenExchange {
   }
 
   /** Resets the connection: the answer cannot be completed and must not look as if it were. */
-  cut(reason?: MillraceError, cause: CloseCauseName = causeOf(reason)): void {
+  cut(reason?: MillraceError, cause: CloseCauseName = causeOf(reason), code?: ErrorCode): void {
     if (this.#state !== OPEN && this.#state !== STREAMING) return;
     if (reason !== undefined) this.req.blame(reason);
-    this.#service.native.cut(this.#handle, this.#generation, causeNumber(cause));
+    const { native } = this.#service;
+    const number = errorNumber(code ?? reason?.code);
+    native.cut(this.#handle, this.#generation, causeNumber(cause), number);
     this.abort();
   }
 
@@ -505,7 +507,7 @@ export class NativeRes implements Res, OpenExchange {
     try {
       outgoing.checkComplete();
     } catch (error) {
-      this.cut(undefined, "Excepted");
+      this.cut(undefined, "Excepted", "ERR_MILLRACE_LENGTH_MISMATCH");
       throw error;
     }
     const isSent = outgoing.end(lines.text);
@@ -539,12 +541,14 @@ export class NativeRes implements Res, OpenExchange {
       const wasStreaming = this.#state === STREAMING;
       if (!wasStreaming && this.#state !== OPEN) throw error;
       this.#ending = undefined;
-      if (wasStreaming) this.cut(undefined, "Excepted");
+      const isOurs = error instanceof MillraceError;
+      const code = isOurs ? error.code : "ERR_MILLRACE_SOURCE_FAILED";
+      if (wasStreaming) this.cut(undefined, "Excepted", code);
       else if (this.#isLeft && !this.#isDetached) this.#fail();
-      if (error instanceof MillraceError) throw error;
+      if (isOurs) throw error;
       const ending = wasStreaming ? "the connection was cut" : "500 was sent";
       const message = `${this.req.where}: the source of the response failed; ${ending}`;
-      throw new MillraceError("ERR_MILLRACE_SOURCE_FAILED", message, { cause: error });
+      throw new MillraceError(code, message, { cause: error });
     }
   }
 

@@ -59,6 +59,11 @@ async function endOf(seen: Seen, at: number): Promise<string> {
   return detail === "" ? cause : `${cause}: ${detail}`;
 }
 
+async function* failing(): AsyncGenerator<string> {
+  yield "begun";
+  throw new Error("thrown on purpose");
+}
+
 onEachHost(({ start }) => {
   it("tells why a connection ended: each cause", async () => {
     const seen = watcher();
@@ -126,7 +131,7 @@ onEachHost(({ start }) => {
     expect(await next()).toMatch(/^ProtocolViolated: ERR_MILLRACE_BAD_HEADER: /);
 
     (await wire(server)).get("/throw");
-    expect(await next()).toBe("Excepted");
+    expect(await next()).toMatch(/^Excepted: ERR_MILLRACE_HANDLER_FAILED: /);
 
     const asked = await wire(server);
     expect((await asked.get("/close").response()).body).toBe("bye");
@@ -168,6 +173,37 @@ onEachHost(({ start }) => {
       connection: id,
       msg: `connection ${id} SecurityThreatened: a flood`,
     });
+  });
+
+  it("tells a handler that threw from a source that failed, by the code", async () => {
+    const seen = watcher();
+    const records: LogRecord[] = [];
+    const server = await start({
+      log: { level: "error", write: (record) => void records.push(record) },
+      ...seen.hooks,
+      routes: {
+        "/throw": raw((_req, res) => {
+          res.write("begun");
+          throw new Error("thrown on purpose");
+        }),
+        "/source": raw(async (_req, res) => {
+          await res.stream(failing());
+        }),
+        "/short": raw((_req, res) => {
+          res.header("Content-Length", 10).write("begun");
+          res.end();
+        }),
+      },
+    });
+    const wanted = ["HANDLER_FAILED", "SOURCE_FAILED", "LENGTH_MISMATCH"];
+    for (const [at, path] of ["/throw", "/source", "/short"].entries()) {
+      (await wire(server)).get(path);
+      const end = await endOf(seen, at);
+      expect(end.split(": ").slice(0, 2)).toEqual(["Excepted", `ERR_MILLRACE_${wanted[at]}`]);
+    }
+    await server.close();
+    const ends = records.filter(({ cause }) => cause === "Excepted");
+    expect(ends.map(({ code }) => code)).toEqual(wanted.map((name) => `ERR_MILLRACE_${name}`));
   });
 
   it("tells of N connections N times at both ends, however they and the server end", async () => {

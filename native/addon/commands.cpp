@@ -140,10 +140,11 @@ napi_value informational(napi_env env, napi_callback_info info) {
 }
 
 napi_value cut(napi_env env, napi_callback_info info) {
-  Call call(env, info, 3);
+  Call call(env, info, 4);
   if (call.bridge == nullptr) return nullptr;
   Command* command = begin_plain(env, call, CommandKind::Cut, 0).command;
   command->status = static_cast<uint16_t>(uint_of(env, call.arguments[2]));
+  command->amount = uint_of(env, call.arguments[3]);
   call.bridge->end_command(command);
   return nullptr;
 }

@@ -61,6 +61,16 @@ void fail_send(Rig& rig, SimPeer peer, ExchangeId id) {
   static_cast<void>(rig.work());  // meets it before the poller says so
 }
 
+template <ErrorCode kCode>
+void cut_for(Rig& rig, SimPeer, ExchangeId id) {
+  Command command;
+  command.kind = static_cast<uint16_t>(CommandKind::Cut);
+  command.exchange = id;
+  command.status = static_cast<uint16_t>(CloseCause::Excepted);
+  command.amount = static_cast<uint32_t>(kCode);
+  EXPECT(put_command(rig.lane(), command));
+}
+
 TEST("the errno of the end says who ended it") {
   EXPECT(end_of(&reset<ECONNRESET>) == "disconnected 0/1 ClosedByClient ECONNRESET");
   EXPECT(end_of(&reset<EPIPE>) == "disconnected 0/1 ConnectionLost EPIPE");
@@ -136,13 +146,10 @@ TEST("what ends on our side is told as that") {
            rig.control(CommandKind::Close, 500);
            rig.pass(600);
          }) == "aborted; disconnected 0/1 CloseCalled ERR_MILLRACE_CLOSED; other 3");
-  EXPECT(end_of([](Rig& rig, SimPeer, ExchangeId id) {
-           Command command;
-           command.kind = static_cast<uint16_t>(CommandKind::Cut);
-           command.exchange = id;
-           command.status = static_cast<uint16_t>(CloseCause::Excepted);
-           EXPECT(put_command(rig.lane(), command));
-         }) == "aborted; disconnected 0/1 Excepted");
+  EXPECT(end_of(&cut_for<ErrorCode::None>) == "aborted; disconnected 0/1 Excepted");
+  EXPECT(end_of(&cut_for<ErrorCode::SourceFailed>) ==
+         "aborted; disconnected 0/1 Excepted ERR_MILLRACE_SOURCE_FAILED");
+  EXPECT(end_of(&cut_for<ErrorCode::Count>) == "aborted; disconnected 0/1 Excepted");
 }
 
 TEST("a server that is cut off on the spot tells of every connection first") {

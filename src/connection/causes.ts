@@ -33,6 +33,11 @@ export function causeNumber(name: CloseCauseName): number {
   return CAUSE_NAMES.indexOf(name);
 }
 
+/** The number of a code, as commands have it; 0 for none. */
+export function errorNumber(code: ErrorCode | undefined): number {
+  return code === undefined ? 0 : ERRORS.findIndex((row) => row.code === code);
+}
+
 /** The level at which a cause is logged. */
 export function causeLevel(name: CloseCauseName): number {
   return LOG_LEVELS[CAUSES[causeNumber(name)]?.level ?? "debug"];

@@ -273,8 +273,8 @@ export interface Binding {
   takeText(blob: number, isAscii: boolean): string;
   /** Two connected sockets of this process, as descriptors that the caller owns. */
   socketPair(): readonly [number, number];
-  /** Resets the connection of the exchange. `cause`: a number of CAUSES. */
-  cut(handle: number, generation: number, cause?: number): void;
+  /** Resets the exchange's connection. `cause`: a number of CAUSES; `code`: a row of ERRORS. */
+  cut(handle: number, generation: number, cause?: number, code?: number): void;
   /**
    * `handle` is any event's of the connection; `index` and `generation` are words 14 and (upper
    * half) 11 of its Request or Connected event. A Disconnected event follows when it is over, at

@@ -68,7 +68,7 @@ export const ERRORS = [
   { name: "FileNotFound", code: "ERR_MILLRACE_FILE_NOT_FOUND", status: 404, text: "There is no such file, or none that may be sent." },
   { name: "FileFailed", code: "ERR_MILLRACE_FILE_FAILED", status: 500, text: "A file could not be read; the status is 403 when the system does not allow it." },
   { name: "NoReply", code: "ERR_MILLRACE_NO_REPLY", status: 500, text: "The handler finished without answering; 500 was sent." },
-  { name: "HandlerFailed", code: "ERR_MILLRACE_HANDLER_FAILED", status: 500, text: "The handler threw; 500 was sent." },
+  { name: "HandlerFailed", code: "ERR_MILLRACE_HANDLER_FAILED", status: 500, text: "The handler threw; 500 was sent, or the connection was cut where its response had begun." },
   { name: "InvalidHeader", code: "ERR_MILLRACE_INVALID_HEADER", status: 0, text: "A header name is not a token, or a value holds CR, LF, NUL or a character above U+00FF." },
   { name: "InvalidStatus", code: "ERR_MILLRACE_INVALID_STATUS", status: 0, text: "The status is not an integer from 200 to 599." },
   { name: "InvalidBody", code: "ERR_MILLRACE_INVALID_BODY", status: 0, text: "The body is not a string, Uint8Array or ArrayBuffer." },

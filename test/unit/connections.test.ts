@@ -516,4 +516,6 @@ it("cuts with Excepted what a handler has begun and thrown at", async () => {
   });
   fake.one({});
   expect(fake.cutCauses).toEqual([8]);
+  const failed = ERRORS.findIndex(({ code }) => code === "ERR_MILLRACE_HANDLER_FAILED");
+  expect(fake.cutCodes).toEqual([failed]);
 });

@@ -268,10 +268,12 @@ export class FakeBinding implements Binding {
   }
 
   readonly cutCauses: number[] = [];
+  readonly cutCodes: number[] = [];
 
-  cut(handle: number, _generation = 0, cause = 0): void {
+  cut(handle: number, _generation = 0, cause = 0, code = 0): void {
     this.cuts.push(handle);
     this.cutCauses.push(cause);
+    this.cutCodes.push(code);
   }
 
   takeBody(blob: number): Uint8Array {

@@ -48,7 +48,7 @@ class Connection final : public Sink {
   void watch() { watched_ = true; }
   // The application ends it: behind what is written, or at once with a reset.
   void disconnect(CloseCause cause, bool reset);
-  void cut(CloseCause cause);
+  void cut(CloseCause cause, ErrorCode code = ErrorCode::None);
   void on_over();  // the poller has said its last word: JavaScript is told
 
   [[nodiscard]] ConnectionId id() const { return id_; }

@@ -24,6 +24,12 @@ CloseCause cause_of(const Command& command) {
                                       : CloseCause::CloseCalled;
 }
 
+ErrorCode code_of(const Command& command) {
+  return command.amount < static_cast<uint32_t>(ErrorCode::Count)
+             ? static_cast<ErrorCode>(command.amount)
+             : ErrorCode::None;
+}
+
 }  // namespace
 
 // --- its beginning ---
@@ -109,9 +115,10 @@ void Connection::judge_end(CloseCause cause) {
   if (!cause_is_given_ && (is_open || says_little(cause_))) cause_ = cause;
 }
 
-void Connection::cut(CloseCause cause) {
+void Connection::cut(CloseCause cause, ErrorCode code) {
   if (state_ == State::Closed) return;
   judge_end(cause);
+  if (cause_ == cause && code != ErrorCode::None) refusal_ = code;
   cause_is_given_ = true;
   abort(cause);
 }
@@ -215,7 +222,7 @@ void Loop::disconnect(const Command& command) {
 }
 
 void Loop::cut(const Command& command, uint32_t index) {
-  connections_[index]->cut(cause_of(command));
+  connections_[index]->cut(cause_of(command), code_of(command));
 }
 
 }  // namespace millrace

@@ -39,7 +39,7 @@ struct Command {
   uint32_t body_length = 0;    // bytes
   // Close: ms until what is left is forced; `blob`: until idle connections are ended. Read, Parts:
   // bytes of credit. Begin: bytes of the body where the header lines say so. Save: a descriptor,
-  // owned by the command. Part: its number.
+  // owned by the command. Part: its number. Cut: an ErrorCode.
   uint32_t amount = 0;
   uint64_t blob = 0;  // char* of an owned blob (kCommandBodyIsBlob)
 };
