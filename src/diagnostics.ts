@@ -1,8 +1,10 @@
 // Tells diagnostics_channel of requests and responses under the names that node:http uses, so that
 // those who watch applications see them. What they are handed has the members that they read, and
-// is no stream.
+// emits the ends of things; it is no stream. Agents inherit from nothing of ours but wrap what they
+// find, so these classes are EventEmitters.
 import { channel } from "node:diagnostics_channel";
-import type { Req, Server } from "./api.ts";
+import { EventEmitter } from "node:events";
+import type { Address, Req, Server } from "./api.ts";
 
 const created = channel("http.server.response.created");
 const started = channel("http.server.request.start");
@@ -24,25 +26,61 @@ export interface WatchedResponse {
 /** One request with its response, as it is told of. Made for requests that came while watched. */
 export class Diagnosis {
   readonly #message: Message;
+  readonly #failed: (error: unknown) => void;
 
-  constructor(req: Req, res: WatchedResponse) {
+  /** @param failed - is told what listeners and wrappers of agents throw */
+  constructor(req: Req, res: WatchedResponse, failed: (error: unknown) => void) {
     const request = new SeenRequest(req);
     const response = new SeenResponse(request, res);
-    const { server } = req.ctx;
+    const server = seenServer(req.ctx.server);
     this.#message = { request, response, socket: request.socket, server };
+    this.#failed = failed;
   }
 
-  /** Called in the async scope of the handler, which inherits what subscribers enter. */
-  begin(): void {
-    const { request, response } = this.#message;
+  /**
+   * Calls the handler, by `server.emit("request", …)`: agents replace it, as they do with those of
+   * node:http, to run the handler in a context of theirs. It is called once and in this turn,
+   * whatever they do. In the async scope of the handler, which inherits what subscribers enter.
+   */
+  begin(handler: () => void): void {
+    const { request, response, server } = this.#message;
     if (created.hasSubscribers) created.publish({ request, response });
     if (started.hasSubscribers) started.publish(this.#message);
+    server.due = handler;
+    this.#emit(server, "request", request, response);
+    server.handle();
   }
 
-  /** The response is complete. Those that the peer did not wait for have no end, as with Node. */
+  /** The response is complete. */
   finish(): void {
-    this.#message.response.seal();
+    const { request, response } = this.#message;
+    response.seal(true);
     if (finished.hasSubscribers) finished.publish(this.#message);
+    this.#emit(request, "end");
+    this.#emit(response, "finish");
+    this.#close();
+  }
+
+  /** The peer did not wait for it: no end, as with Node. */
+  abort(): void {
+    this.#message.response.seal(false);
+    this.#emit(this.#message.request, "aborted");
+    this.#close();
+  }
+
+  #close(): void {
+    const { request, response } = this.#message;
+    this.#emit(response, "close");
+    this.#emit(request, "close");
+  }
+
+  // What an agent throws breaks no request.
+  #emit(emitter: EventEmitter, name: string, ...values: readonly unknown[]): void {
+    try {
+      emitter.emit(name, ...values);
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 }
 
@@ -50,11 +88,49 @@ interface Message {
   readonly request: SeenRequest;
   readonly response: SeenResponse;
   readonly socket: SeenSocket;
-  readonly server: Server;
+  readonly server: SeenServer;
+}
+
+const servers = new WeakMap<Server, SeenServer>();
+
+// One for all requests of a server: it is wrapped once.
+function seenServer(server: Server): SeenServer {
+  const known = servers.get(server);
+  if (known !== undefined) return known;
+  const made = new SeenServer(server);
+  servers.set(server, made);
+  return made;
+}
+
+/** As http.Server says where it listens, and hands requests to its handler. */
+class SeenServer extends EventEmitter {
+  readonly listening: boolean = true;
+  /** The handler of the request that is being emitted. */
+  due: (() => void) | undefined = undefined;
+  readonly #server: Server;
+
+  constructor(server: Server) {
+    super();
+    this.#server = server;
+    this.on("request", () => this.handle());
+  }
+
+  /** Calls the handler, unless it was called. */
+  handle(): void {
+    const { due } = this;
+    this.due = undefined;
+    due?.();
+  }
+
+  address(): Address | string | null {
+    const [first] = this.#server.addresses;
+    if (first === undefined) return null;
+    return first.family === "unix" ? first.address : first;
+  }
 }
 
 /** As net.Socket says where it leads. */
-class SeenSocket {
+class SeenSocket extends EventEmitter {
   readonly encrypted: boolean;
   readonly localAddress: string;
   readonly localPort: number;
@@ -63,6 +139,7 @@ class SeenSocket {
   readonly remotePort: number;
 
   constructor({ ctx, remoteAddress }: Req) {
+    super();
     const { localAddress } = ctx;
     this.encrypted = ctx.encrypted;
     this.localAddress = localAddress.address;
@@ -74,7 +151,7 @@ class SeenSocket {
 }
 
 /** As http.IncomingMessage says what was asked. */
-class SeenRequest {
+class SeenRequest extends EventEmitter {
   readonly complete: boolean = true;
   readonly method: string;
   readonly httpVersion: string;
@@ -85,6 +162,7 @@ class SeenRequest {
   #headers: Record<string, string | string[]> | undefined = undefined;
 
   constructor(req: Req) {
+    super();
     this.#req = req;
     this.method = req.method;
     this.httpVersion = req.httpVersion;
@@ -117,12 +195,14 @@ class SeenRequest {
 }
 
 /** As http.ServerResponse says what was answered. */
-class SeenResponse {
+class SeenResponse extends EventEmitter {
   readonly req: SeenRequest;
   readonly #res: WatchedResponse;
   #isOver = false;
+  #isClosed = false;
 
   constructor(req: SeenRequest, res: WatchedResponse) {
+    super();
     this.req = req;
     this.#res = res;
   }
@@ -132,7 +212,23 @@ class SeenResponse {
   }
 
   get headersSent(): boolean {
-    return this.#res.state !== "open" || this.#isOver;
+    return this.#res.state !== "open" || this.#isClosed;
+  }
+
+  get closed(): boolean {
+    return this.#isClosed;
+  }
+
+  get destroyed(): boolean {
+    return this.#isClosed;
+  }
+
+  get socket(): SeenSocket {
+    return this.req.socket;
+  }
+
+  get connection(): SeenSocket {
+    return this.req.socket;
   }
 
   get finished(): boolean {
@@ -178,8 +274,25 @@ class SeenResponse {
     return this;
   }
 
-  seal(): void {
-    this.#isOver = true;
+  /** The answer is the handler's alone: what agents write goes nowhere. */
+  write(): boolean {
+    return false;
+  }
+
+  /** Likewise. */
+  end(): this {
+    return this;
+  }
+
+  /** Likewise. */
+  writeHead(): this {
+    return this;
+  }
+
+  /** Nothing changes any more. */
+  seal(isWhole: boolean): void {
+    this.#isOver = isWhole;
+    this.#isClosed = true;
   }
 }
 

@@ -31,11 +31,17 @@ export function follow({ connections, log }: Service, req: NativeReq): void {
 
 /** Runs the handler; in its async scope, so that it inherits what subscribers enter. */
 export function runObserved(service: Service, req: NativeReq, res: NativeRes): void {
-  if (isWatched()) {
-    res.diagnosis = new Diagnosis(req, res);
-    res.diagnosis.begin();
+  if (!isWatched()) {
+    runHandler(service, req, res);
+    return;
   }
-  runHandler(service, req, res);
+  const { log } = service;
+  const diagnosis = new Diagnosis(req, res, (error) => {
+    const what = `${req.where}: a watcher of diagnostics_channel threw`;
+    log.failed(LOG_LEVELS.error, "ERR_MILLRACE_HANDLER_FAILED", what, error);
+  });
+  res.diagnosis = diagnosis;
+  diagnosis.begin(() => runHandler(service, req, res));
 }
 
 /** Notes an event of a loop. */

@@ -656,7 +656,8 @@ export class NativeRes implements Res, OpenExchange {
   #tellWatchers(diagnosis: Diagnosis, state: number): void {
     this.#head ||= this.#lines?.text ?? "";
     this.diagnosis = undefined;
-    if (state === ENDED) this.#scope.runInAsyncScope(diagnosis.finish, diagnosis);
+    const tell = state === ENDED ? diagnosis.finish : diagnosis.abort;
+    this.#scope.runInAsyncScope(tell, diagnosis);
   }
 
   #ownZipping(): Zipping {
