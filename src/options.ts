@@ -1,5 +1,5 @@
 // The options of serve(): their types, and one validation with messages that name the option.
-import { availableParallelism } from "node:os";
+import { availableParallelism, constants } from "node:os";
 import type { ErrorHandler, FetchHandler, RawHandler } from "./api.ts";
 import { callable, checkRecord, integer, invalidOption, oneOf, text, truth } from "./check.ts";
 import type { CompressOptions } from "./compress.ts";
@@ -82,7 +82,7 @@ export interface ListenEntry extends ListenOptions {
 
 /** What to do when the process is asked to stop. */
 export interface ShutdownOptions {
-  /** @default ["SIGTERM", "SIGINT"] */
+  /** Names of this system's, but SIGKILL and SIGSTOP. @default ["SIGTERM", "SIGINT"] */
   readonly signals?: readonly NodeJS.Signals[];
   /** Milliseconds after `wait` until what is in flight is cut. @default 10_000 */
   readonly timeout?: number;
@@ -246,6 +246,7 @@ const SERVE_KEYS = [
   ...["trustProxy", "websocket"],
 ] as const;
 const LOOPS_MAX = 64;
+const UNCATCHABLE: readonly string[] = ["SIGKILL", "SIGSTOP"];
 const SHUTDOWN_MS_MAX = 86_400_000;
 const TOPIC_SPACE_BYTES_MAX = 1024;
 // What sockaddr_un holds, less the final NUL.
@@ -460,12 +461,13 @@ export function shutdownOf(value: unknown): Required<ShutdownOptions> | undefine
     throw invalidOption("gracefulShutdown.signals", "must be an array of signal names", signals);
   }
   for (const signal of signals as readonly unknown[]) {
-    if (typeof signal !== "string" || !/^SIG[A-Z0-9]+$/.test(signal)) {
-      throw invalidOption(
-        "gracefulShutdown.signals",
-        `holds ${show(signal)}; use names like "SIGTERM"`,
-        signals,
-      );
+    if (typeof signal !== "string" || !Object.hasOwn(constants.signals, signal)) {
+      const what = `holds ${show(signal)}; use names of this system's signals, like "SIGTERM"`;
+      throw invalidOption("gracefulShutdown.signals", what, signals);
+    }
+    if (UNCATCHABLE.includes(signal)) {
+      const what = `holds ${signal}, which no process can listen to`;
+      throw invalidOption("gracefulShutdown.signals", what, signals);
     }
   }
   return {

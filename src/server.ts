@@ -14,6 +14,7 @@ import { openError, resolveListener, urlOfAddress } from "./listen.ts";
 import { AccessLog } from "./logging/access.ts";
 import { LOG_LEVELS, type LogLevel } from "./logging/levels.ts";
 import { Log } from "./logging/logger.ts";
+import { errOf } from "./logging/record.ts";
 import { METRIC_VALUES, readMetrics } from "./metrics.ts";
 import { type Binding, binding } from "./native/binding.ts";
 import { COMMAND, ERRORS, LIMITS } from "./native/tables.ts";
@@ -114,15 +115,24 @@ class NativeServer implements Server {
     error: Service["error"],
   ): Promise<NativeServer> {
     const native = binding();
-    const wanted = await Promise.all(settings.listeners.map(resolveListener));
-    const restart = await Restart.begin(native, settings.restart, wanted);
-    const server = NativeServer.#listen(native, settings, table, error, restart);
-    await server.#startSync(settings);
-    server.#closeOn(settings);
-    await server.#sayReady();
-    server.#sayListening(settings);
-    noteOpen(server);
-    return server;
+    let server: NativeServer | undefined;
+    try {
+      const wanted = await Promise.all(settings.listeners.map(resolveListener));
+      const restart = await Restart.begin(native, settings.restart, wanted);
+      server = NativeServer.#listen(native, settings, table, error, restart);
+      if (settings.sync !== undefined) startSync(server.#service.sockets, settings.sync);
+      server.#closeOn(settings);
+      await server.#sayReady();
+      server.#sayListening(settings);
+      noteOpen(server);
+      return server;
+    } catch (cause) {
+      const log = server === undefined ? logOf(settings, native) : server.#service.log;
+      sayFailed(log, cause);
+      if (server === undefined) await log.close(LOG_CLOSE_MS);
+      else await server.close({ timeout: 0 });
+      throw cause;
+    }
   }
 
   static #listen(
@@ -307,29 +317,14 @@ class NativeServer implements Server {
     await this.close();
   }
 
-  async #startSync({ sync }: Settings): Promise<void> {
-    if (sync === undefined) return;
-    try {
-      startSync(this.#service.sockets, sync);
-    } catch (error) {
-      await this.close({ timeout: 0 });
-      throw error;
-    }
-  }
-
-  async #sayReady(): Promise<void> {
-    try {
-      await this.#restart.opened({
-        number: this.#id,
-        closed: this.closed,
-        // Signals still shorten what may take long.
-        handedOver: (timeout, wait) => void this.#close(timeout, wait, true),
-        warn: (message) => this.#service.log.add(LOG_LEVELS.warn, message),
-      });
-    } catch (error) {
-      await this.close({ timeout: 0 });
-      throw error;
-    }
+  #sayReady(): Promise<void> {
+    return this.#restart.opened({
+      number: this.#id,
+      closed: this.closed,
+      // Signals still shorten what may take long.
+      handedOver: (timeout, wait) => void this.#close(timeout, wait, true),
+      warn: (message) => this.#service.log.add(LOG_LEVELS.warn, message),
+    });
   }
 
   #closeOn(settings: Settings): void {
@@ -441,10 +436,7 @@ function observersOf(
   { targets }: RouteTable,
   native: Binding,
 ): Pick<Service, "access" | "connections" | "log" | "outbox"> {
-  const id = made + 1;
-  const name =
-    settings.name === "" ? `HTTP-${isMainThread ? "" : `${threadId}-`}${id}` : settings.name;
-  const log = new Log(settings.log, name, id, native);
+  const log = logOf(settings, native);
   const outbox = new Outbox(native);
   const connections = new Connections({
     native,
@@ -455,6 +447,22 @@ function observersOf(
   const { accessLog, trust } = settings;
   const access = accessLog && new AccessLog({ ...accessLog, trust, targets });
   return { access, connections, log, outbox };
+}
+
+// Under the number that the next server has.
+function logOf(settings: Settings, native: Binding): Log {
+  const id = made + 1;
+  const name =
+    settings.name === "" ? `HTTP-${isMainThread ? "" : `${threadId}-`}${id}` : settings.name;
+  return new Log(settings.log, name, id, native);
+}
+
+// Where no log was asked for the rejection says enough.
+function sayFailed(log: Log, error: unknown): void {
+  if (!log.isGiven) return;
+  const err = errOf(error);
+  const code = error instanceof MillraceError ? { code: error.code } : {};
+  log.add(LOG_LEVELS.fatal, `the server did not start: ${err.message}`, { ...code, err });
 }
 
 // What is wrong with a route and only the native side could judge; its sentence names the pattern.

@@ -25,8 +25,8 @@ function listenTo(name: NodeJS.Signals): Waiting {
     for (const duty of due) duty();
   };
   const waiting = { duties, listener };
+  process.on(name, listener); // throws where the system does not know the signal
   signals.set(name, waiting);
-  process.on(name, listener);
   return waiting;
 }
 

@@ -5,10 +5,11 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { expect, it, onTestFinished } from "vitest";
+import { expect, it, onTestFinished, vi } from "vitest";
 import { type Res, raw, type Server, serve } from "../src/index.ts";
 import { Child } from "./support/child.ts";
 import { census, onEachHost, portOf } from "./support/hosts.ts";
+import { freePort } from "./support/nginx.ts";
 import { until } from "./support/until.ts";
 import { closeWires, Wire, wire } from "./support/wire.ts";
 
@@ -299,6 +300,19 @@ onEachHost(({ loops, start }) => {
     expect(process.listenerCount("SIGUSR2")).toBe(before + 1);
     await last.close();
     expect(process.listenerCount("SIGUSR2")).toBe(before);
+  });
+
+  it("is closed again when it cannot listen to a signal", async () => {
+    const on = vi.spyOn(process, "on").mockImplementation((name, listener) => {
+      if (name === "SIGUSR2") throw new Error("uv_signal_start EINVAL");
+      return process.addListener(name as "exit", listener);
+    });
+    onTestFinished(() => void on.mockRestore());
+    const port = await freePort();
+    const gracefulShutdown = { signals: ["SIGUSR2" as const], timeout: 0, wait: 0 };
+    await expect(start({ port, routes, gracefulShutdown })).rejects.toThrow("uv_signal_start");
+    expect(await isRefused(port)).toBe(true);
+    expect(census()).toEqual({ servers: 0, lanes: 0, blobs: 0 });
   });
 
   it("closes in no more time than the last close() gives", async () => {

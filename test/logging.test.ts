@@ -72,6 +72,33 @@ onEachHost(({ loops, start }) => {
     expect(records.some(({ connection, cause }) => connection === ids[0] && cause)).toBe(true);
   });
 
+  it("says with fatal why it did not start, before the promise is rejected", async () => {
+    const records: LogRecord[] = [];
+    const options = {
+      name: "shop",
+      log: { level: "fatal", write: (record: LogRecord) => void records.push(record) },
+      routes: { "/": broken },
+    } as const;
+    const first = await start({ routes: { "/": broken } });
+    await expect(start({ ...options, port: portOf(first) })).rejects.toThrow("EADDRINUSE");
+    expect(records).toMatchObject([
+      {
+        levelName: "fatal",
+        code: "ERR_MILLRACE_ADDR_IN_USE",
+        msg: expect.stringContaining(`127.0.0.1:${portOf(first)}`) as string,
+        server: "shop",
+        serverId: first.id + 1,
+        err: { type: "MillraceError" },
+      },
+    ]);
+    const sync = (): never => {
+      throw new RangeError("no such broker");
+    };
+    await expect(start({ ...options, sync })).rejects.toThrow("no such broker");
+    expect(records[1]).toMatchObject({ levelName: "fatal", err: { type: "RangeError" } });
+    expect(records).toHaveLength(2);
+  });
+
   it("numbers servers and names them by their numbers", async () => {
     const first = await start({ routes: { "/": broken } });
     const second = await start({ routes: { "/": broken } });

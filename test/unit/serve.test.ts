@@ -54,6 +54,10 @@ const REFUSED: readonly (readonly [options: unknown, message: string])[] = [
   [{ fetch, signal: {} }, "signal must be an AbortSignal, got an object"],
   [{ fetch, health: { alive: "/" } }, 'health has no option "alive"; did you mean "live"?'],
   [{ fetch, gracefulShutdown: { signals: ["term"] } }, 'gracefulShutdown.signals holds "term"'],
+  [{ fetch, gracefulShutdown: { signals: ["SIGNOPE"] } }, 'signals holds "SIGNOPE"; use names of'],
+  [{ fetch, gracefulShutdown: { signals: ["SIGKILL"] } }, "holds SIGKILL, which no process can"],
+  [{ fetch, gracefulShutdown: { signals: ["SIGSTOP"] } }, "holds SIGSTOP, which no process can"],
+  [{ fetch, gracefulShutdown: { signals: ["toString"] } }, 'signals holds "toString"'],
   [{ routes: [] }, "routes must be an object of patterns, got an array"],
   [
     { routes: { "/": { GET: fetch, body: "whole" } } },
