@@ -253,6 +253,61 @@ describe.each([0, 1, 2])("loops: %i", (loops) => {
     expect(messages).toContain("CGI response is missing");
   });
 
+  it("takes the next request while a client does not read what it asked for", async () => {
+    const state = await opened();
+    const chunk = "x".repeat(65_536);
+    const bigs: string[] = [];
+    const running = state.run(async (request) => {
+      request.writeStatusOkTextContent();
+      if (!request.uri.startsWith("/big")) return void request.write("ok");
+      bigs.push(request.uri);
+      for (let i = 0; i < 200; i += 1) if (!request.write(chunk)) await request.drained();
+      request.write("the end");
+      return request.uri === "/big-last";
+    });
+    const slow = ["/big", "/big-last"].map((uri) => {
+      const client = connect(state, get(uri));
+      client.socket.pause();
+      return client;
+    });
+    await until("both have been taken", () => bigs.length === 2);
+    for (let i = 0; i < 3; i += 1)
+      expect((await closed(connect(state, get("/small")))).endsWith("ok")).toBe(true);
+    // It ends with the handler that returns true, although it waits for a request.
+    for (const client of slow) client.socket.resume();
+    await running;
+    for (const client of slow) expect((await closed(client)).endsWith("the end")).toBe(true);
+    // And has left nobody behind who would take one.
+    const client = connect(state, get("/after"));
+    const request = await taken(state);
+    request.writeStatusOkTextContent();
+    request.close();
+    await closed(client);
+  });
+
+  it("refuses a handler that is no function, and a second run() beside one", async () => {
+    const state = await opened();
+    const wrong = { code: "ERR_MILLRACE_INVALID_OPTION", name: "ScgiError" };
+    await expect(state.run("nope" as never)).rejects.toMatchObject(wrong);
+    await expect(scgi.run(undefined as never)).rejects.toMatchObject(wrong);
+    const seen: string[] = [];
+    const answer = (request: scgi.ScgiRequest): boolean => {
+      seen.push(request.uri);
+      request.writeStatusOkTextContent();
+      return request.uri === "/last";
+    };
+    const running = state.run(answer);
+    await expect(state.run(() => true)).rejects.toMatchObject(wrong);
+    await expect(state.run("nope" as never)).rejects.toMatchObject(wrong);
+    for (const uri of ["/1", "/2", "/last"])
+      expect(cgiAnswer(await closed(connect(state, get(uri)))).status).toBe(200);
+    await running;
+    expect(seen).toEqual(["/1", "/2", "/last"]);
+    const again = state.run(answer); // behind it there may be another
+    await closed(connect(state, get("/last")));
+    await again;
+  });
+
   it("ends behind a handler that returns true, whatever became of its response", async () => {
     for (const write of [undefined, "Status: 200 OK\r\n", "Content-Length: 5\r\n\r\nabc"]) {
       const state = await opened();

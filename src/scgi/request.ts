@@ -23,6 +23,8 @@ export class ScgiRequest {
   readonly #req: Req;
   readonly #res: Res;
   readonly #settle: Settle;
+  /** Called when the handler waits for the client. */
+  onDraining: (() => void) | undefined = undefined;
   #head: CgiHeadReader | undefined = new CgiHeadReader();
   #isOver = false;
 
@@ -99,7 +101,9 @@ export class ScgiRequest {
 
   /** Resolves when so much has left that it is worth writing on. */
   drained(options?: DrainOptions): Promise<void> {
-    return this.#res.drained(options);
+    const drained = this.#res.drained(options);
+    if (this.#res.writableLength > 0) this.onDraining?.();
+    return drained;
   }
 
   /**

@@ -51,11 +51,20 @@ interface Waiter {
   readonly reject: (error: unknown) => void;
 }
 
+/** A run() at work. */
+interface Run {
+  /** A handler has returned true. */
+  isOver: boolean;
+  /** Its call of next(), while it waits. */
+  waiter: Waiter | undefined;
+}
+
 /** An open door. */
 export class ScgiState {
   readonly #waiting: ScgiRequest[] = []; // requests that nobody has taken
   readonly #waiters: Waiter[] = []; // calls of next() that wait for one
   #server!: Server;
+  #run: Run | undefined = undefined;
   #isClosed = false;
 
   /**
@@ -120,13 +129,28 @@ export class ScgiState {
 
   /**
    * Calls the handler with one request after the other and closes each behind it, until it returns
-   * true. A handler that throws is answered for with 500 and a warning.
-   * @throws {ScgiError} ERR_MILLRACE_CLOSED when it is closed meanwhile
+   * true. While a response waits for its client in `drained()`, the next request is taken, so that
+   * a client that reads slowly holds nobody up. A handler that throws is answered for with 500 and
+   * a warning.
+   * @throws {ScgiError} ERR_MILLRACE_CLOSED when it is closed meanwhile,
+   * ERR_MILLRACE_INVALID_OPTION for a handler that is no function and while another run() is at
+   * work (as rejections)
    */
   async run(handler: ScgiHandler): Promise<void> {
-    for (;;) {
-      const request = (await this.next()) as ScgiRequest;
-      if (await handled(request, handler)) return;
+    checkHandler("run()", handler);
+    if (this.#run !== undefined) {
+      const message = "another run() of this state is at work; await it, or open() another";
+      throw new ScgiError("ERR_MILLRACE_INVALID_OPTION", message);
+    }
+    const run: Run = { isOver: false, waiter: undefined };
+    this.#run = run;
+    try {
+      while (!run.isOver) {
+        const request = await this.#nextOf(run);
+        if (request !== null) await this.#handle(run, request, handler);
+      }
+    } finally {
+      this.#run = undefined;
     }
   }
 
@@ -159,6 +183,28 @@ export class ScgiState {
     await new Promise<void>((done, fail) => this.#queue(req, res, bytes, { done, fail }));
   }
 
+  // Null when a handler that was waiting for its client has returned true meanwhile.
+  async #nextOf(run: Run): Promise<ScgiRequest | null> {
+    if (this.#isClosed) throw closed();
+    return this.#take() ?? this.#wait(-1, run);
+  }
+
+  // Until the handler has returned, or waits for its client.
+  #handle(run: Run, request: ScgiRequest, handler: ScgiHandler): Promise<void> {
+    return new Promise((goOn) => {
+      request.onDraining = goOn;
+      void handled(request, handler).then((isLast) => {
+        if (isLast) this.#endRun(run);
+        goOn();
+      });
+    });
+  }
+
+  #endRun(run: Run): void {
+    run.isOver = true;
+    if (run.waiter !== undefined) this.#giveUp(run.waiter);
+  }
+
   #queue(req: Req, res: Res, bytes: Uint8Array, settle: Settle): void {
     if (this.#isClosed) {
       res.send(503);
@@ -180,7 +226,7 @@ export class ScgiState {
     }
   }
 
-  #wait(timeoutMs: number): Promise<ScgiRequest | null> {
+  #wait(timeoutMs: number, run?: Run): Promise<ScgiRequest | null> {
     return new Promise((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined;
       const settle =
@@ -190,13 +236,16 @@ export class ScgiState {
           settled(value);
         };
       const waiter: Waiter = { resolve: settle(resolve), reject: settle(reject) };
+      if (run !== undefined) run.waiter = waiter;
       this.#waiters.push(waiter);
       if (timeoutMs > 0) timer = setTimeout(() => this.#giveUp(waiter), timeoutMs);
     });
   }
 
   #giveUp(waiter: Waiter): void {
-    this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+    const at = this.#waiters.indexOf(waiter);
+    if (at < 0) return; // it has a request
+    this.#waiters.splice(at, 1);
     waiter.resolve(null);
   }
 
@@ -217,6 +266,14 @@ async function handled(request: ScgiRequest, handler: ScgiHandler): Promise<bool
     request.fail(error);
   }
   return isLast;
+}
+
+function checkHandler(name: string, handler: unknown): void {
+  try {
+    callable(`${name} handler`, handler);
+  } catch (error) {
+    throw asScgiError(error);
+  }
 }
 
 function closed(): ScgiError {
@@ -264,7 +321,7 @@ export function open(options?: ScgiOptions): Promise<ScgiState> {
  * ```
  */
 export async function run(handler: ScgiHandler, options?: ScgiOptions): Promise<void> {
-  callable("scgi.run() handler", handler);
+  checkHandler("scgi.run()", handler);
   let state: ScgiState | undefined;
   try {
     state = await open(options);
