@@ -49,7 +49,7 @@ export function accelLines(uri: string, options: AccelOptions = {}): [string, st
   const extra = NGINX_ONLY.find((name) => options[name] !== undefined);
   if (extra !== undefined && header !== NGINX)
     throw invalidOption(`accel() ${extra}`, "goes with X-Accel-Redirect only", options[extra]);
-  if (type !== undefined) lines.push(["Content-Type", text("accel() type", type)]);
+  if (type !== undefined) lines.push(["Content-Type", typeOf(type)]);
   if (buffering !== undefined)
     lines.push(["X-Accel-Buffering", truth("accel() buffering", buffering) ? "yes" : "no"]);
   if (charset !== undefined) lines.push(["X-Accel-Charset", charsetOf(charset)]);
@@ -86,6 +86,14 @@ export function accelLines(uri: string, options: AccelOptions = {}): [string, st
  */
 export function accel(uri: string, options?: AccelOptions): Response {
   return new Response(null, { headers: accelLines(uri, options) });
+}
+
+// What a Response takes as well as res.header().
+function typeOf(type: unknown): string {
+  const value = text("accel() type", type);
+  if (/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) return value;
+  const what = "must have no control characters and none above U+00FF";
+  throw invalidOption("accel() type", what, value);
 }
 
 function charsetOf(charset: unknown): string {

@@ -168,6 +168,8 @@ describe("by hand", () => {
         const { ip, proxy } = await seenBehind(server, header);
         expect(ip).toBe("127.0.0.1");
         expect(proxy?.local).toBe(true);
+        expect(proxy?.destination).toEqual(server.addresses[0]);
+        expect(proxy?.via).toMatchObject({ family: "IPv4", address: "127.0.0.1" });
       }
     });
 

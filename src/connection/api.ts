@@ -29,7 +29,7 @@ export interface ProxyDetails {
   readonly version: 1 | 2;
   /** The proxy speaks for itself, as its health checks do: the addresses are its own. */
   readonly local: boolean;
-  /** Where the client connected to. */
+  /** Where the client connected to; the listener's own address where the header has none. */
   readonly destination: Address;
   /** The proxy's own end of the connection. */
   readonly via: Address;

@@ -1,4 +1,5 @@
 // Events of connections, from the batch to their connections.
+import type { Address } from "../api.ts";
 import { EVENT, EVENT_WORD as W } from "../native/tables.ts";
 import type { Connections } from "./connections.ts";
 import { proxyOf } from "./proxy.ts";
@@ -31,6 +32,7 @@ export function dispatchConnection(
     connections.disconnected(place, (words[base + W.headB] as number) >>> 0);
     return;
   }
+  const own = connections.addresses[listener & 0xffff] as Address;
   const length = words[base + W.bodyLength] as number;
   const from = (base << 2) + FIXED_BYTES;
   connections.connected(place, {
@@ -38,6 +40,6 @@ export function dispatchConnection(
     // A slice would keep the text of the whole batch.
     peer: Buffer.from(text, "latin1").toString("latin1"),
     port: (words[base + W.peer] as number) & 0xffff,
-    proxy: length === 0 ? undefined : proxyOf(batch.slice(from, from + length)),
+    proxy: length === 0 ? undefined : proxyOf(batch.slice(from, from + length), own),
   });
 }

@@ -27,19 +27,23 @@ export function addressOf(text: string, port: number): Address {
   return { family: text.includes(":") ? "IPv6" : "IPv4", address: text, port };
 }
 
-/** The body of a Connected event; undefined when it has none. */
-export function proxyOf(body: Uint8Array): ProxyDetails | undefined {
+/**
+ * The body of a Connected event; undefined when it has none. `own` is the listener's address, where
+ * the connection itself leads: headers that are LOCAL or UNKNOWN say nothing else.
+ */
+export function proxyOf(body: Uint8Array, own: Address): ProxyDetails | undefined {
   if (body.length < FIXED) return undefined;
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
   const destinationEnd = FIXED + view.getUint8(2);
   const viaEnd = destinationEnd + view.getUint8(3);
+  const destination = text(body.subarray(FIXED, destinationEnd));
   const tlvs = tlvsOf(body.subarray(viaEnd));
   const [authority, alpn] = [tlvs.get(AUTHORITY), tlvs.get(ALPN)];
   const [uniqueId, ssl] = [tlvs.get(UNIQUE_ID), sslOf(tlvs.get(SSL))];
   return {
     version: view.getUint8(0) === 1 ? 1 : 2,
     local: view.getUint8(1) === 1,
-    destination: addressOf(text(body.subarray(FIXED, destinationEnd)), view.getUint16(4, true)),
+    destination: destination === "" ? own : addressOf(destination, view.getUint16(4, true)),
     via: addressOf(text(body.subarray(destinationEnd, viaEnd)), view.getUint16(6, true)),
     tlvs,
     ...(authority === undefined ? {} : { authority: text(authority) }),
