@@ -96,6 +96,7 @@ function ask(
 const digest = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 const big = Buffer.alloc(5 * 1_048_576, "0123456789abcdef!");
 const signals: AbortSignal[] = [];
+const cuts: (() => void)[] = [];
 
 const routes = {
   "/seen": raw((req, res) => {
@@ -127,6 +128,12 @@ const routes = {
     await res.stream([big, big]);
   }),
   "/big": raw((_req, res) => void res.end(big)),
+  "/direct/cut": raw(async (req, res) => {
+    if (req.query.has("length")) res.header("Content-Length", 1000);
+    res.write("begun");
+    await new Promise<void>((resolve) => cuts.push(resolve));
+    throw new Error("thrown on purpose");
+  }),
   "/direct/wait": raw((req, res) => {
     signals.push(req.signal);
     req.signal.addEventListener("abort", () => res.end());
@@ -286,6 +293,34 @@ describe.skipIf(skipped)("SCGI behind nginx", () => {
         client.reset();
         await until("the signal is aborted", () => signals[before]?.aborted === true);
       }
+    });
+
+    // A unix socket has no reset: an answer without a length is whole where its bytes end.
+    it("tells nginx that an answer broke off: over TCP, and where it has a length", async () => {
+      const { ports, nginx } = await proxied();
+      const broken: string[] = [];
+      for (const [at, port] of ports.entries()) {
+        for (const query of ["", "?length"]) {
+          const logged = nginx.log().length;
+          const client = new Wire({ port, host: "127.0.0.1" });
+          client.get(`/direct/cut${query}`);
+          await until("the answer has begun", () => client.buffer.includes("begun"));
+          cuts.pop()?.();
+          await until(
+            "nginx has ended it",
+            () => client.ended || client.buffer.endsWith("0\r\n\r\n"),
+          );
+          client.close();
+          const isWhole = client.buffer.endsWith("0\r\n\r\n");
+          if (!isWhole) {
+            broken.push(`${["tcp", "unix"][at]}${query}`);
+            await until("nginx has logged it", () => nginx.log().length > logged);
+          }
+        }
+      }
+      expect(broken).toEqual(["tcp", "tcp?length", "unix?length"]);
+      expect(nginx.log()).toMatch(/Connection reset by peer.*while reading upstream/);
+      expect(nginx.log()).toContain("upstream prematurely closed connection");
     });
 
     it(`loses none of ${REQUESTS} requests, ${PARALLEL} at a time`, async () => {
