@@ -26,10 +26,17 @@ const server = await serve({
       maxBodySize: 8 * 1024 * 1024, // as client_max_body_size
     },
   },
-  gracefulShutdown: { signals: ["SIGTERM"], timeout: 10_000 },
+  // `wait`: longer than nginx keeps a connection idle, so that none of its requests meets a closed
+  // one. A service manager has to allow both times together.
+  gracefulShutdown: {
+    signals: ["SIGTERM"],
+    wait: Number(process.env.WAIT_MS ?? 65_000),
+    timeout: 10_000,
+  },
 });
 console.log(`behind-nginx on ${server.url}`);
 
-// The signal closes: no new connections, answers under way are finished, at most ten seconds.
+// The signal closes: no new connections, one more request of those that are open, answers under way
+// are finished, at most ten seconds.
 const { completed, forced } = await server.closed;
 console.log(`closed: ${completed} finished, ${forced} cut`);

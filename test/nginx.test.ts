@@ -271,7 +271,7 @@ describe.skipIf(process.env["MILLRACE_SKIP_NGINX"] && nginxPath === undefined)("
     const block = readFileSync(join(folder, "behind-nginx.conf"), "utf8");
     expect(block).toContain("unix:/run/millrace.sock");
     expect(block).toContain("listen 80;");
-    const child = node(join(folder, "behind-nginx.mjs"), { UNIX_PATH: socket });
+    const child = node(join(folder, "behind-nginx.mjs"), { UNIX_PATH: socket, WAIT_MS: "0" });
     onTestFinished(() => void child.stop());
     await child.said(/ on unix:.*\n/);
     const nginx = await startNginx(1, ([port]) =>
