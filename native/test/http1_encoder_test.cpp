@@ -76,7 +76,7 @@ TEST("CGI's form says the status in a field, and nothing that is the gateway's")
 }
 
 TEST("an unknown status has an empty reason and keeps its space") {
-  for (int number : {104, 299, 306, 418, 499, 599, 600, 999}) {
+  for (int number : {104, 299, 306, 419, 499, 599, 600, 999}) {
     const auto status = static_cast<uint16_t>(number);
     EXPECT(written({.status = status}) == "HTTP/1.1 " + std::to_string(number) + " \r\n\r\n");
     EXPECT(reason_phrase(status).empty());
@@ -98,11 +98,13 @@ TEST("the size promised holds for the longest of everything") {
   }
 }
 
-TEST("reason phrases are those of RFC 9110") {
+TEST("reason phrases are those of RFC 9110 and of the registry, with two that Node has besides") {
   EXPECT(reason_phrase(100) == "Continue");
   EXPECT(reason_phrase(200) == "OK");
   EXPECT(reason_phrase(304) == "Not Modified");
   EXPECT(reason_phrase(413) == "Content Too Large");
+  EXPECT(reason_phrase(418) == "I'm a Teapot");
+  EXPECT(reason_phrase(509) == "Bandwidth Limit Exceeded");
   EXPECT(reason_phrase(431) == "Request Header Fields Too Large");
   EXPECT(reason_phrase(505) == "HTTP Version Not Supported");
   EXPECT(reason_phrase(511) == "Network Authentication Required");

@@ -68,6 +68,7 @@ constexpr std::array kStatusRows = {
     MR_STATUS(415, "Unsupported Media Type"),
     MR_STATUS(416, "Range Not Satisfiable"),
     MR_STATUS(417, "Expectation Failed"),
+    MR_STATUS(418, "I'm a Teapot"),
     MR_STATUS(421, "Misdirected Request"),
     MR_STATUS(422, "Unprocessable Content"),
     MR_STATUS(423, "Locked"),
@@ -87,6 +88,7 @@ constexpr std::array kStatusRows = {
     MR_STATUS(506, "Variant Also Negotiates"),
     MR_STATUS(507, "Insufficient Storage"),
     MR_STATUS(508, "Loop Detected"),
+    MR_STATUS(509, "Bandwidth Limit Exceeded"),
     MR_STATUS(510, "Not Extended"),
     MR_STATUS(511, "Network Authentication Required"),
 };

@@ -9,7 +9,8 @@
 
 namespace millrace::http1 {
 
-[[nodiscard]] Bytes reason_phrase(uint16_t status);  // "" when unknown; RFC 9110 15, RFC 6585
+// "" when it is neither registered nor one that Node has besides (418, 509).
+[[nodiscard]] Bytes reason_phrase(uint16_t status);
 
 // "Date: Sat, 21 Nov 2026 05:00:00 GMT\r\n"; remade only when the second changes. Times outside
 // the years 1970 to 9999 are taken for the nearest second inside. Owned by: loop thread.
