@@ -13,6 +13,13 @@ export interface ReadonlyHeaders extends Iterable<[string, string]> {
   getAll(name: string): string[];
   /** Whether there is a field of that name. */
   has(name: string): boolean;
+  /**
+   * Whether a list such as Connection's or Upgrade's has the token, compared without case: the
+   * values of all fields of that name, split at commas and trimmed. A comma within a quoted string
+   * splits as well.
+   * @param token - one of the list, without parameters
+   */
+  hasToken(name: string, token: string): boolean;
 }
 
 const NEEDLES_MAX = 512;
@@ -61,6 +68,11 @@ export class HeaderText implements ReadonlyHeaders {
     return needle !== "" && this.#head.includes(needle);
   }
 
+  hasToken(name: string, token: string): boolean {
+    const wanted = token.toLowerCase();
+    return wanted !== "" && this.getAll(name).some((value) => isInList(value, wanted));
+  }
+
   *[Symbol.iterator](): IterableIterator<[string, string]> {
     const head = this.#head;
     let at = 1;
@@ -71,6 +83,26 @@ export class HeaderText implements ReadonlyHeaders {
       at = end + 1;
     }
   }
+}
+
+// In one pass: a value may be white space for the most part. Not trim(), which takes U+00A0, too
+// (RFC 9110 5.6.3).
+function isInList(list: string, lower: string): boolean {
+  let from = 0;
+  while (from <= list.length) {
+    const comma = list.indexOf(",", from);
+    const next = comma < 0 ? list.length : comma;
+    let end = next;
+    while (from < end && isWhite(list.charCodeAt(from))) from += 1;
+    while (end > from && isWhite(list.charCodeAt(end - 1))) end -= 1;
+    if (end - from === lower.length && list.slice(from, end).toLowerCase() === lower) return true;
+    from = next + 1;
+  }
+  return false;
+}
+
+function isWhite(code: number): boolean {
+  return code === 0x20 || code === 0x09;
 }
 
 // What to search for: "\nname\0", or "" for a name that no field can have. Remembered, because

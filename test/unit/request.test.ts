@@ -1,4 +1,5 @@
 // What a raw handler reads from its request, over a fake binding.
+import { readFileSync } from "node:fs";
 import { beforeEach, expect, it } from "vitest";
 import { type Req, raw, serve } from "../../src/index.ts";
 import { setBinding } from "../../src/native/binding.ts";
@@ -46,6 +47,31 @@ it("takes the path out of an absolute target", () => {
   expect(req.startsWith("/users/")).toBe(true);
   expect(request({ target: "http://a.example" }).path).toBe("/");
   expect(request({ method: "OPTIONS", target: "*" }).path).toBe("*");
+});
+
+// Case tok-01 of test/cases/seed_http.json, and what is not in it.
+it("finds a token in a list of header fields", () => {
+  const file = new URL("../cases/seed_http.json", import.meta.url);
+  const { cases } = JSON.parse(readFileSync(file, "utf8")) as {
+    cases: { id: string; headers: Record<string, string>; checks: [string, string, boolean][] }[];
+  };
+  const seed = cases.find(({ id }) => id === "tok-01") as (typeof cases)[number];
+  const { headers } = request({ headers: Object.entries(seed.headers) });
+  const found = seed.checks.map(([name, token]) => [name, token, headers.hasToken(name, token)]);
+  expect(found).toEqual(seed.checks);
+  const more = request({
+    headers: [
+      ["connection", "keep-alive"],
+      ["connection", "\tUpgrade\t,x"],
+      ["spaces", `a,${" ".repeat(60_000)}b${" ".repeat(60_000)}c`],
+      ["other", "\u00a0close"],
+    ],
+  }).headers;
+  expect(
+    ["Keep-Alive", "upgrade", "x", "close"].map((t) => more.hasToken("Connection", t)),
+  ).toEqual([true, true, true, false]);
+  expect([more.hasToken("spaces", "a"), more.hasToken("spaces", "c")]).toEqual([true, false]);
+  expect([more.hasToken("other", "close"), more.hasToken("none", "close")]).toEqual([false, false]);
 });
 
 it("compares without making strings", () => {
