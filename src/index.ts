@@ -64,6 +64,7 @@ export type {
 export type { DrainOptions, Source } from "./outgoing.ts";
 export type { Params } from "./params.ts";
 export type { TrustProxy } from "./proxies.ts";
+export type { RefusalCode, RefusalStatus, Refusals } from "./refusals.ts";
 export type { HandoverOptions, ServerCloseOptions } from "./restart/options.ts";
 export {
   type HealthPaths,

@@ -16,6 +16,7 @@ import {
 } from "./logging/options.ts";
 import { LIMITS } from "./native/tables.ts";
 import { compileTrust, type Trust, type TrustProxy } from "./proxies.ts";
+import type { Refusals } from "./refusals.ts";
 import { type HandoverOptions, type RestartSettings, restartOf } from "./restart/options.ts";
 import { systemdLabel } from "./restart/systemd.ts";
 import type { HealthPaths, RawRoute, Routes } from "./routes.ts";
@@ -152,6 +153,13 @@ export interface ServeOptions<R extends string = string, D = unknown>
    * Answers what no route matches, with status 404 unless it sets another. @default 404, natively
    */
   readonly notFound?: FetchHandler | RawRoute;
+  /**
+   * What loops answer, without JavaScript, to requests that they refuse: a Response by status, such
+   * as 413, or by error code (docs/errors.md), which goes before its status. The status stays, and
+   * so do the end of the connection and a Retry-After of 503; 64 KiB at most.
+   * @default the error's code and sentence as text/plain
+   */
+  readonly refusals?: Refusals;
   /** Patterns and what they lead to. */
   readonly routes?: Routes<R>;
   /** Closes the server when aborted. */
@@ -242,7 +250,17 @@ const SERVE_KEYS = [
     "loops",
     "methodNotAllowed",
   ],
-  ...["notFound", "routes", "signal", "silent", "sync", "systemd", "timeouts", "topicSpace"],
+  ...[
+    "notFound",
+    "refusals",
+    "routes",
+    "signal",
+    "silent",
+    "sync",
+    "systemd",
+    "timeouts",
+    "topicSpace",
+  ],
   ...["trustProxy", "websocket"],
 ] as const;
 const LOOPS_MAX = 64;

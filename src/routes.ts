@@ -5,9 +5,10 @@ import { type Compression, type CompressOptions, compressionOf } from "./compres
 import { show } from "./errors.ts";
 import { type FileRoute, type FileSource, fileSourceOf } from "./files.ts";
 import { HeaderLines } from "./lines.ts";
-import type { NativeRoute, NativeSocketSettings } from "./native/binding.ts";
+import type { NativeRefusal, NativeRoute, NativeSocketSettings } from "./native/binding.ts";
 import { BODY_MODE, ROUTE_KIND } from "./native/tables.ts";
 import { checkPattern, paramsOf } from "./pattern.ts";
+import { compileRefusals } from "./refusals.ts";
 import type { Target } from "./service.ts";
 import type { UpgradedHandler, WebSocketHandler } from "./websocket/api.ts";
 import { compileHandler, HANDLER_KEYS, type SocketHandler } from "./websocket/handler.ts";
@@ -136,6 +137,7 @@ export interface RouteSources {
   readonly health?: HealthPaths;
   readonly methodNotAllowed?: FetchHandler | RawRoute;
   readonly notFound?: FetchHandler | RawRoute;
+  readonly refusals?: unknown;
   readonly routes?: Readonly<Record<string, unknown>>;
   readonly websocket?: UpgradedHandler;
 }
@@ -146,6 +148,7 @@ export interface RouteTable {
   readonly targets: readonly Target[];
   readonly fallback: NativeRoute | null;
   readonly methodNotAllowed: NativeRoute | null;
+  readonly refusals: readonly NativeRefusal[];
   /** What native rows of WebSockets refer to by index. */
   readonly sockets: readonly NativeSocketSettings[];
   /** The handlers of WebSockets, that of the option `websocket` too. */
@@ -204,7 +207,8 @@ export async function compileRoutes(sources: RouteSources): Promise<RouteTable> 
   if (rows.length > ROUTES_MAX)
     throw invalidOption("routes", `has more than ${ROUTES_MAX} entries`, rows.length);
   const websocket = serverSocketOf(tables, sources.websocket);
-  return { rows, targets, fallback, methodNotAllowed, sockets, handlers, websocket };
+  const refusals = await compileRefusals(sources.refusals);
+  return { rows, targets, fallback, methodNotAllowed, refusals, sockets, handlers, websocket };
 }
 
 function fallbackOf(targets: Target[], sources: RouteSources, manner: Manner): NativeRoute | null {

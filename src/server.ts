@@ -174,7 +174,7 @@ class NativeServer implements Server {
         addresses: [],
         onDrained: (completed, forced) => (server as NativeServer).#loopDrained(completed, forced),
       };
-      const { rows: routes, fallback, methodNotAllowed } = table;
+      const { rows: routes, fallback, methodNotAllowed, refusals } = table;
       const { loops, limits, topicSpace } = settings;
       const opened = native.open(
         {
@@ -183,6 +183,7 @@ class NativeServer implements Server {
           routes,
           fallback,
           methodNotAllowed,
+          refusals,
           limits,
           sockets: table.sockets,
           topicSpace,

@@ -348,3 +348,15 @@ if (next !== null) {
 await door.run((request) => request.uri === "/stop");
 await door.run(async (request) => request.writeStatusOkTextContent());
 same<InstanceType<typeof scgi.ScgiError>["code"], ErrorCode>();
+
+// ── refusals: what loops refuse with, and nothing else ──
+void serve({
+  routes: {},
+  refusals: { 413: Response.json({}), ERR_MILLRACE_BAD_HOST: new Response("no") },
+});
+// @ts-expect-error 404 is for notFound
+void serve({ routes: {}, refusals: { 404: new Response() } });
+// @ts-expect-error handlers throw it
+void serve({ routes: {}, refusals: { ERR_MILLRACE_HANDLER_FAILED: new Response() } });
+// @ts-expect-error a Response, as for a static route
+void serve({ routes: {}, refusals: { 413: "too large" } });

@@ -28,6 +28,11 @@ std::string latin1_of(const Napi::Object& object, const char* name) {
   return bytes;
 }
 
+std::string bytes_of(const Napi::Value& array) {
+  auto bytes = array.As<Napi::Uint8Array>();
+  return {reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength()};
+}
+
 int64_t number_of(const Napi::Object& object, const char* name, int64_t otherwise) {
   Napi::Value value = object.Get(name);
   return value.IsNumber() ? value.As<Napi::Number>().Int64Value() : otherwise;
@@ -69,10 +74,7 @@ bool read_route(const Napi::Object& object, Route& route) {
   route.headers = latin1_of(object, "headers");
   route.is_socket = object.Get("socket").IsNumber();
   Napi::Value content = object.Get("content");
-  if (content.IsTypedArray()) {
-    auto bytes = content.As<Napi::Uint8Array>();
-    route.content.assign(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength());
-  }
+  if (content.IsTypedArray()) route.content = bytes_of(content);
   return true;
 }
 
@@ -82,6 +84,21 @@ bool read_optional_route(const Napi::Object& options, const char* name, std::opt
   Route route;
   if (!read_route(value.As<Napi::Object>(), route)) return false;
   out = std::move(route);
+  return true;
+}
+
+bool read_refusal(const Napi::Object& object, Refusal& refusal) {
+  int64_t code = number_of(object, "code", -1);
+  Napi::Value content = object.Get("content");
+  if (code <= 0 || code >= static_cast<int64_t>(ErrorCode::Count) || !content.IsTypedArray())
+    return fail(object.Env(), "refusal");
+  refusal.code = static_cast<ErrorCode>(code);
+  refusal.answer.kind = RouteKind::Static;
+  refusal.answer.status = static_cast<uint16_t>(number_of(object, "status", 0));
+  if (refusal.answer.status < 400 || refusal.answer.status > 599)
+    return fail(object.Env(), "refusal");
+  refusal.answer.headers = latin1_of(object, "headers");
+  refusal.answer.content = bytes_of(content);
   return true;
 }
 
@@ -193,6 +210,9 @@ bool read_options(const Napi::Object& object, ServerOptions& options) {
   options.topic_space = text_of(object, "topicSpace");
   if (object.Get("sockets").IsArray() &&
       !read_list(object, "sockets", options.sockets, read_socket))
+    return false;
+  if (object.Get("refusals").IsArray() &&
+      !read_list(object, "refusals", options.refusals, read_refusal))
     return false;
   return read_list(object, "listeners", options.listeners, read_listener) &&
          read_list(object, "routes", options.routes, read_row) &&

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "core/model/refusal.h"
 #include "core/proto/http1/session.h"
 #include "core/proto/ws/deflate.h"
 #include "core/route/router.h"
@@ -319,6 +320,8 @@ class FakeSink final : public Sink {
     router_.match(method, name, target, match, path_length);
   }
   void count_request(const Route&) override {}
+  const Route* refusal(ErrorCode code) const override { return find_refusal(own_refusals, code); }
+  std::vector<Refusal> own_refusals;  // what is said in place of the session's words
   void count_refusal(ErrorCode code) override { refusals.push_back(code); }
   void count_response(uint16_t) override {}
   void count_idle_timeout() override {}

@@ -49,6 +49,14 @@ export interface NativeFile {
   readonly precompressed: boolean;
 }
 
+/** What a loop says in place of its own words when it refuses a request. */
+export interface NativeRefusal {
+  readonly code: number; // index in ERRORS
+  readonly status: number;
+  readonly headers: string; // "Name: value\r\n" lines, latin1, checked
+  readonly content: Uint8Array;
+}
+
 export interface NativeListener {
   readonly host: string; // numeric IPv4 or IPv6 address; "" with unix or fd
   readonly port: number;
@@ -67,6 +75,7 @@ export interface NativeOptions {
   readonly routes: readonly NativeRoute[];
   readonly fallback: NativeRoute | null;
   readonly methodNotAllowed: NativeRoute | null;
+  readonly refusals?: readonly NativeRefusal[]; // each code once at most
   readonly limits: readonly number[]; // in the order of LIMITS in tables.ts
   readonly sockets?: readonly NativeSocketSettings[]; // at most 1024
   readonly observe?: NativeObservation;

@@ -1,9 +1,9 @@
 // What serve() accepts and hands to the native side, and the server's life, over a fake binding.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { beforeEach, expect, it } from "vitest";
-import { raw, type ServeOptions, serve } from "../../src/index.ts";
+import { type Refusals, raw, type ServeOptions, serve } from "../../src/index.ts";
 import { setBinding } from "../../src/native/binding.ts";
-import { BODY_MODE, COMMAND, LIMITS, ROUTE_KIND } from "../../src/native/tables.ts";
+import { BODY_MODE, COMMAND, ERRORS, LIMITS, ROUTE_KIND } from "../../src/native/tables.ts";
 import { FakeBinding } from "./fake.ts";
 
 let fake: FakeBinding;
@@ -67,6 +67,39 @@ const REFUSED: readonly (readonly [options: unknown, message: string])[] = [
   [
     { routes: { "/": { GET: fetch, maxBodySize: -1 } } },
     'routes["/"].maxBodySize must be a whole number of bytes',
+  ],
+  [{ fetch, refusals: 413 }, "refusals must be an object, got 413"],
+  [
+    { fetch, refusals: { 404: new Response("") } },
+    'refusals has no option "404"; loops refuse with',
+  ],
+  [
+    { fetch, refusals: { ERR_MILLRACE_BODY_TOO_LARG: new Response("") } },
+    'did you mean "ERR_MILLRACE_BODY_TOO_LARGE"?',
+  ],
+  [
+    { fetch, refusals: { ERR_MILLRACE_HANDLER_FAILED: new Response("") } },
+    'refusals has no option "ERR_MILLRACE_HANDLER_FAILED"',
+  ],
+  [
+    { fetch, refusals: { 413: "too large" } },
+    'refusals["413"] must be a Response, got "too large"',
+  ],
+  [
+    { fetch, refusals: { 413: new Response("", { status: 400 }) } },
+    'refusals["413"] keeps the status 413; give the Response none, got 400',
+  ],
+  [
+    { fetch, refusals: { 413: new Response("", { headers: { connection: "close" } }) } },
+    'refusals["413"] must have no Date or Connection',
+  ],
+  [
+    { fetch, refusals: { 413: new Response("abc", { headers: { "content-length": "4" } }) } },
+    'refusals["413"] has a body of 3 bytes and a Content-Length that differs, got 4',
+  ],
+  [
+    { fetch, refusals: { 413: new Response("x".repeat(65_537)) } },
+    'refusals["413"] must have at most 65536 bytes of header fields and body',
   ],
   [{ notFound: {} }, "(notFound) must be a function or raw(...), got an object"],
 ];
@@ -183,6 +216,46 @@ it("turns routes into rows", async () => {
   expect([fallback?.id, methodNotAllowed?.id]).toEqual([3, 4]);
   fake.one({ route: 3 });
   expect((await fake.answer()).status).toBe(200);
+});
+
+it("gives each code the refusal of its own, or else of its status", async () => {
+  const of = (name: string) => ERRORS.findIndex((row) => row.name === name);
+  await serve({
+    fetch,
+    refusals: {
+      413: new Response("not asked for"),
+      426: new Response(null, { headers: { upgrade: "tea", a: "b" } }),
+      503: new Response(null, { status: 503 }),
+      ERR_MILLRACE_BODY_TOO_LARGE: Response.json({ error: "ü" }),
+      ERR_MILLRACE_UNAVAILABLE: new Response("stopping"),
+      ERR_MILLRACE_BAD_HOST: undefined,
+    } as unknown as Refusals,
+  });
+  const rows = (fake.options?.refusals ?? []).map(({ code, status, headers, content }) => {
+    return [code, status, headers, Buffer.from(content).toString()];
+  });
+  const text = "content-type: text/plain;charset=UTF-8\r\n";
+  expect(rows).toEqual([
+    [of("WsVersion"), 426, "a: b\r\n", ""],
+    [of("WsRequired"), 426, "a: b\r\n", ""],
+    [of("HandlerTimeout"), 503, "", ""],
+    [of("Overloaded"), 503, "Retry-After: 1\r\n", ""],
+    [of("BodyTooLarge"), 413, "content-type: application/json\r\n", '{"error":"ü"}'],
+    [of("Unavailable"), 503, text, "stopping"],
+  ]);
+  await serve({
+    fetch,
+    refusals: { 503: new Response(null, { headers: { "retry-after": "9" } }) },
+  });
+  const own = fake.options?.refusals?.find(({ code }) => code === of("Overloaded"));
+  expect(own?.headers).toBe("retry-after: 9\r\n");
+});
+
+it("takes a refusal of 64 KiB", async () => {
+  const lines = "content-type: text/plain;charset=UTF-8\r\n";
+  const body = "x".repeat(65_536 - lines.length);
+  await serve({ fetch, refusals: { 413: new Response(body) } });
+  expect(fake.options?.refusals?.[0]?.content.length).toBe(body.length);
 });
 
 it("starts raw fallbacks with the status that they stand for", async () => {

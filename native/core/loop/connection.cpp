@@ -661,6 +661,10 @@ void Connection::count_request(const Route& route) {
   if (is_native(route)) loop_.stats().native_responses.increment();
 }
 
+const Route* Connection::refusal(ErrorCode code) const {
+  return find_refusal(loop_.refusals(), code);
+}
+
 void Connection::count_refusal(ErrorCode code) {
   if (code == ErrorCode::HandlerTimeout) loop_.stats().handler_timeouts.increment();
   loop_.stats().refusals[static_cast<size_t>(code)].increment();

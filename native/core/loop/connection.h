@@ -114,6 +114,7 @@ class Connection final : public Sink {
   void match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
                    uint32_t& path_length) override;
   void count_request(const Route& route) override;
+  [[nodiscard]] const Route* refusal(ErrorCode code) const override;
   void count_refusal(ErrorCode code) override;
   void count_response(uint16_t status) override;
   void count_idle_timeout() override;

@@ -25,6 +25,7 @@
 #include "core/loop/topics.h"
 #include "core/model/limits.h"
 #include "core/model/metrics_source.h"
+#include "core/model/refusal.h"
 #include "core/model/stats.h"
 #include "core/poll/poller.h"
 #include "core/proto/http1/encoder.h"
@@ -58,6 +59,9 @@ class Loop final {
   // Shares what is accepted with the others of the group, which outlives it. Before the first turn.
   void join(Group& group, uint32_t number);
 
+  // They live as long as the loop. Before the first turn.
+  void set_refusals(std::span<const Refusal> refusals) { refusals_ = refusals; }
+
   // Before the first turn.
   void set_observation(const Observation& observation) { observation_ = observation; }
 
@@ -89,6 +93,7 @@ class Loop final {
   [[nodiscard]] bool draining() const { return draining_; }
   // It closes, and waits no longer for requests on idle connections.
   [[nodiscard]] bool ends_idle() const { return closing_ && idle_deadline_ == kNever; }
+  [[nodiscard]] std::span<const Refusal> refusals() const { return refusals_; }
   [[nodiscard]] const Observation& observation() const { return observation_; }
   [[nodiscard]] HeaderField* field_scratch() { return fields_.data(); }
   [[nodiscard]] Bytes date_line() { return date_.at(wall_clock_); }
@@ -177,6 +182,7 @@ class Loop final {
   std::vector<ExchangeId> addressees_;
   std::span<const SocketSettings> socket_settings_;
   Bytes topic_space_;
+  std::span<const Refusal> refusals_;
   ws::DeflatePool deflate_pool_;
   Random random_;
   std::unique_ptr<Poller> poller_;

@@ -144,6 +144,8 @@ class Sink {
   virtual void match_route(Method method, Bytes name, Bytes target, RouteMatch& match,
                            uint32_t& path_length) = 0;
   virtual void count_request(const Route& route) = 0;
+  // A Static route that says it in place of the session; null: none was given.
+  [[nodiscard]] virtual const Route* refusal(ErrorCode) const { return nullptr; }
   // The last one says why the connection ended, if it does.
   virtual void count_refusal(ErrorCode code) = 0;
   virtual void count_response(uint16_t status) = 0;

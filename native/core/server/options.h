@@ -10,6 +10,7 @@
 #include "core/model/limits.h"
 #include "core/model/observation.h"
 #include "core/model/proxy.h"
+#include "core/model/refusal.h"
 #include "core/model/socket.h"
 #include "core/poll/listen.h"
 #include "core/route/router.h"
@@ -32,6 +33,7 @@ struct ServerOptions {
   std::vector<RouteRow> routes;
   std::optional<Route> fallback;
   std::optional<Route> method_not_allowed;
+  std::vector<Refusal> refusals;
   std::vector<SocketSettings> sockets;  // by the number that Upgrade and Connect commands name
   Observation observation;
   std::string topic_space;  // servers with the same one share their topics

@@ -65,6 +65,7 @@ bool Server::make_loops(OpenFailure& failure) {
     if (!poller.is_ok()) return false;
     loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, disk_, count));
     loops_.back()->set_sockets(options_.sockets, options_.topic_space);
+    loops_.back()->set_refusals(options_.refusals);
     loops_.back()->set_metrics_source(*this);
     loops_.back()->join(*group_, i);
     if (options_.observation.access) loops_.back()->lane().meters.keep_delays();

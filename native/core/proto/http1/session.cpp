@@ -1,7 +1,6 @@
 #include "core/proto/http1/session.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -174,20 +173,6 @@ bool Http1Session::begin_request(const RequestHead& head, size_t head_size, Byte
   return begin_body(head, match, path_length, std::move(answer), rules, !rest.empty(), sink);
 }
 
-ErrorCode Http1Session::judge_body(const Route& route, const RequestRules& rules, Method method,
-                                   uint64_t size_max) const {
-  if (route.kind == RouteKind::Handler && route.body == BodyMode::Sized) {
-    bool usual = method == Method::Post || method == Method::Put || method == Method::Patch;
-    if (rules.chunked || (usual && !rules.has_length)) return ErrorCode::LengthRequired;
-  }
-  if (rules.length > size_max) return ErrorCode::BodyTooLarge;
-  if (route.kind == RouteKind::Handler && route.body == BodyMode::None &&
-      (rules.length > 0 || rules.chunked)) {
-    return ErrorCode::BodyTooLarge;
-  }
-  return ErrorCode::None;
-}
-
 // --- answers ---
 
 void Http1Session::answer_natively(const Route& route, Answer&& answer, Sink& sink) {
@@ -344,33 +329,6 @@ void Http1Session::end_if_over(Sink& sink) {
   if (sink.draining() && requests_ > 0) end(CloseCause::Drained, sink);
 }
 
-void Http1Session::refuse(ErrorCode code, Sink& sink, CloseCause cause) {
-  Answer answer;
-  if (logs_access_) answer.access = refused_access(sink);
-  phase_ = Phase::Dead;
-  reading_ = nullptr;
-  offered_ = 0;
-  last_request_ = true;
-  sink.count_refusal(code);
-  char text[256];
-  int length = std::snprintf(text, sizeof(text), "%s: %s\n", error_code_name(code),
-                             error_code_sentence(code));
-  Response response;
-  response.status = error_code_status(code);
-  // RFC 9110 15.5.22, RFC 6455 4.2.2: which protocol and version it would have to be. A gateway is
-  // not told of connections.
-  response.header_lines = response.status == 426 && dialect_ == nullptr
-                              ? "Content-Type: text/plain;charset=utf-8\r\nUpgrade: websocket\r\n"
-                                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                              : "Content-Type: text/plain;charset=utf-8\r\n";
-  response.body = Bytes(text, std::min(static_cast<size_t>(length), sizeof(text) - 1));
-  answer.cause = cause;
-  answer.is_head = is_head_;
-  Answer& pushed = answers_.push(std::move(answer));
-  answers_.encode(pushed, std::move(response), true, sink);
-  advance(sink);
-}
-
 // --- the rest of its life ---
 
 void Http1Session::peer_closed(Sink& sink) {
@@ -514,19 +472,6 @@ void Http1Session::deadline(Sink& sink) {
     sink.count_idle_timeout();
   }
   end(CloseCause::TimedOut, sink);
-}
-
-void Http1Session::handler_late(Sink& sink) {
-  Answer& answer = answers_.front();
-  sink.count_refusal(ErrorCode::HandlerTimeout);
-  close_exchange(answer, false, sink);
-  answer.cause = CloseCause::TimedOut;
-  Response response;
-  response.status = error_code_status(ErrorCode::HandlerTimeout);
-  response.header_lines = "Content-Type: text/plain;charset=utf-8\r\n";
-  response.body = "Service Unavailable\n";
-  answers_.encode(answer, std::move(response), true, sink);
-  advance(sink);
 }
 
 }  // namespace millrace::http1

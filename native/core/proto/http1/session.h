@@ -105,7 +105,6 @@ class Http1Session final : public Session {
                      Answer& answer, Sink& sink);
   bool step_upgrading(MutableBytes unread, Sink& sink);
   void stay(Answer& answer, Sink& sink);
-  void refuse_late(Answer& answer, Sink& sink);
   void change_over(const Command& command, Answer& answer, Bytes header_lines, Sink& sink);
   bool look_for_file(Sink& sink);
   void file_found(Answer& answer, FindFileWork& found, Sink& sink);
@@ -133,6 +132,7 @@ class Http1Session final : public Session {
                                      uint64_t size_max) const;
   void expect_more_of(size_t answer_size, Sink& sink);
   void refuse(ErrorCode code, Sink& sink, CloseCause cause = CloseCause::ProtocolViolated);
+  void refuse_open(ErrorCode code, Answer& answer, Sink& sink);
   void advance(Sink& sink);
   void end(CloseCause cause, Sink& sink);
   void give_up(bool but_begun, Sink& sink);

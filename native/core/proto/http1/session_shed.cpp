@@ -8,7 +8,9 @@
 namespace millrace::http1 {
 namespace {
 
-const Route& shed_route() {
+const Route& shed_route(const Sink& sink) {
+  const Route* own = sink.refusal(ErrorCode::Overloaded);
+  if (own != nullptr) return *own;
   static const Route route = [] {
     Route made;
     made.kind = RouteKind::Static;
@@ -60,7 +62,7 @@ Http1Session::Room Http1Session::look_for_room(Sink& sink) {
 // in sight is not: then the connection ends behind the answer.
 bool Http1Session::shed(const RequestRules& rules, RouteMatch& match, Answer& answer, Sink& sink) {
   bool is_endless = rules.chunked && match.route->body == BodyMode::Stream;
-  match.route = &shed_route();
+  match.route = &shed_route(sink);
   match.param_count = 0;
   answer.upgrade = nullptr;
   answer.close = is_endless || rules.length > body_bytes_max(*match.route, sink.limits());
@@ -75,7 +77,7 @@ void Http1Session::shed_read(Sink& sink) {
   answer.route_lines = {};
   starved_since_ = kNever;
   sink.count_refusal(ErrorCode::Overloaded);
-  answer_natively(shed_route(), std::move(answer), sink);
+  answer_natively(shed_route(sink), std::move(answer), sink);
 }
 
 }  // namespace millrace::http1

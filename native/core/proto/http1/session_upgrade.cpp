@@ -64,21 +64,11 @@ void Http1Session::stay(Answer& answer, Sink& sink) {
   sink.resume();
 }
 
-void Http1Session::refuse_late(Answer& answer, Sink& sink) {
-  close_exchange(answer, false, sink);
-  Response response;
-  response.status = error_code_status(ErrorCode::Unavailable);
-  response.header_lines = "Content-Type: text/plain;charset=utf-8\r\n";
-  response.body = "Service Unavailable\n";
-  answers_.encode(answer, std::move(response), true, sink);
-  advance(sink);
-}
-
 void Http1Session::change_over(const Command& command, Answer& answer, Bytes header_lines,
                                Sink& sink) {
   if (answer.upgrade == nullptr) return sink.abort(CloseCause::CloseCalled);  // answered before
   // Nobody begins what ends at once: who asks again gets to a server that stays.
-  if (sink.draining()) return refuse_late(answer, sink);
+  if (sink.draining()) return refuse_open(ErrorCode::Unavailable, answer, sink);
   std::string head = "HTTP/1.1 101 Switching Protocols\r\n";
   ExchangeId id = answer.id;
   std::unique_ptr<Session> next =
