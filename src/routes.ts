@@ -68,7 +68,8 @@ export function raw<P extends string = string>(handler: RawHandler<P>): RawRoute
 export interface RouteOptions {
   /**
    * What happens to request bodies: "buffer" calls the handler when the body is complete, "sized"
-   * does that too but refuses bodies of unknown length with 411, "none" refuses any body with 413,
+   * does that too but refuses bodies of unknown length with 411, "none" calls the handler at once,
+   * without the body, which is dropped (`limits.maxDiscardedBody`, with `maxBodySize: 0` 413),
    * "stream" calls the handler at once: the body comes while it is read.
    * @default "buffer"
    */
@@ -79,8 +80,8 @@ export interface RouteOptions {
    */
   readonly compress?: boolean | CompressOptions;
   /**
-   * Most bytes of a request body.
-   * @default limits.maxRequestBodySize; without bound for "stream", which holds none of it
+   * Most bytes of a request body. Beyond: 413.
+   * @default limits.maxRequestBodySize; no bound for "none" and "stream", which hold none of it
    */
   readonly maxBodySize?: number;
 }

@@ -77,7 +77,7 @@ onEachHost(({ start }) => {
       routes: {
         "/server": sized,
         "/route": { POST: sized, maxBodySize: 5000 },
-        "/none": { POST: sized, body: "none" },
+        "/none": { POST: sized, body: "none", maxBodySize: 0 },
         "/sized": { POST: sized, body: "sized" },
         "/reader": raw(async (req, res) => void res.end(await req.text({ limit: 10 }))),
       },
@@ -91,6 +91,40 @@ onEachHost(({ start }) => {
     const client = await wire(server);
     client.send("POST /sized HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     expect((await client.response()).status).toBe(411);
+  });
+
+  it('calls routes with body: "none" at once and without the body, which is dropped', async () => {
+    const seen: string[] = [];
+    const server = await start({
+      routes: {
+        "/raw": {
+          POST: raw(async (req, res) => {
+            seen.push(`${req.contentLength} ${(await req.bytes()).length}`);
+            res.end("raw");
+          }),
+          body: "none",
+        },
+        "/fetch": {
+          POST: async (request) => new Response(`fetch ${(await request.text()).length}`),
+          body: "none",
+        },
+        "/next": raw((_req, res) => void res.end("next")),
+      },
+    });
+    const client = await wire(server);
+    client.send("POST /raw HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    expect((await client.response()).body, "before the body").toBe("raw");
+    client.send("GET /GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect((await client.response()).body).toBe("next");
+    client.send("POST /fetch HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    expect((await client.response()).body).toBe("fetch 0");
+    client.send("5\r\nGET /\r\n0\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n");
+    expect((await client.response()).body).toBe("next");
+    client.send("POST /raw HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\nabc");
+    const last = await client.response();
+    expect([last.body, last.headers.get("connection")]).toEqual(["raw", "close"]);
+    await client.end();
+    expect([seen, client.buffer]).toEqual([["5 0", "9999999 0"], ""]);
   });
 
   it("takes 5 MiB and gives 5 MiB, sized and chunked", async () => {

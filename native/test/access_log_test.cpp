@@ -19,17 +19,20 @@ void add_route(Router& router, const char* pattern, RouteKind kind, BodyMode bod
   row.route.kind = kind;
   row.route.content = "fixed";
   row.route.body = body;
+  row.route.body_bytes_max = id == 9 ? 0 : -1;
   row.route.id = id;
   EXPECT(router.add(std::move(row)).empty());
 }
 
-// "/static" is answered on the loop, "/stream" streams its bodies; all else is buffered.
+// "/static" is answered on the loop, "/stream" streams its bodies, "/drop" and "/small" drop them,
+// "/small" all of length 0; all else is buffered.
 const Router& logged_router() {
   static const Router& made = []() -> const Router& {
     static Router routes;
     add_route(routes, "/static", RouteKind::Static, BodyMode::Buffer, 0);
     add_route(routes, "/stream", RouteKind::Handler, BodyMode::Stream, 8);
     add_route(routes, "/small", RouteKind::Handler, BodyMode::None, 9);
+    add_route(routes, "/drop", RouteKind::Handler, BodyMode::None, 10);
     Route everything;
     everything.kind = RouteKind::Handler;
     everything.id = 7;
@@ -249,6 +252,25 @@ TEST("pipelined requests are lines in their order, whatever the order of the ans
   logged.respond(0, "first");
   EXPECT(logged.lines() == "GET /a 200 to 7; GET /static 200; POST /b 200 to 7; GET /c 200 to 7");
   expect_all_bytes(logged, bytes.size());
+}
+
+TEST("bodies that are dropped are counted as far as they are read") {
+  const std::string chunked =
+      "POST /drop HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+  for (const size_t cut : {size_t{0}, size_t{60}}) {
+    Logged logged;
+    const std::string sized = post("/drop", 100);
+    if (cut > 0) logged.feed(Bytes(sized).substr(0, cut));
+    logged.feed(Bytes(sized).substr(cut));
+    logged.respond(0, "ok");
+    EXPECT(logged.lines() == "POST /drop 200 to 10");
+    expect_all_bytes(logged, sized.size());
+  }
+  Logged logged;
+  logged.feed(chunked);
+  logged.respond(0, "ok");
+  EXPECT(logged.lines() == "POST /drop 200 to 10");
+  EXPECT(logged.bytes_in() > 0 && logged.bytes_in() <= static_cast<double>(chunked.size()));
 }
 
 TEST("bodies that are streamed either way are counted as they are framed") {

@@ -289,9 +289,14 @@ TEST("bodies are bounded, and routes say whether they take one") {
   limits.body_bytes_max = 4;
   EXPECT(refusal_of(scgi_request({}, "four"), limits) == ErrorCode::None);
   EXPECT(refusal_of(scgi_request({}, "fivey"), limits) == ErrorCode::BodyTooLarge);
-  ScgiRig none({}, handler_route(BodyMode::None));
+  Route without = handler_route(BodyMode::None);
+  ScgiRig none({}, without);
   none.sink.feed(scgi_request({}, "x"));
-  EXPECT(none.sink.written.starts_with("Status: 413 Content Too Large\r\n"));
+  EXPECT(none.request().body.empty());
+  without.body_bytes_max = 0;
+  ScgiRig refusing({}, without);
+  refusing.sink.feed(scgi_request({}, "x"));
+  EXPECT(refusing.sink.written.starts_with("Status: 413 Content Too Large\r\n"));
   ScgiRig sized({}, handler_route(BodyMode::Sized));
   sized.sink.feed(scgi_request({{"REQUEST_METHOD", "POST"}}));
   EXPECT(sized.request().method == "POST");  // a length of 0 is one

@@ -25,7 +25,7 @@ enum class RouteKind : uint8_t {
 };
 
 enum class BodyMode : uint8_t {
-  None,    // a request with a body is refused with 413
+  None,    // the handler is called at the head, the body is dropped
   Buffer,  // the handler is called when the body is complete
   Sized,  // like Buffer, but 411 without a Content-Length (chunked, or a POST, PUT or PATCH without
           // length)
@@ -59,6 +59,11 @@ struct Route {
 
 // Answered on the loop, without JavaScript.
 [[nodiscard]] inline bool is_native(const Route& route) { return route.kind != RouteKind::Handler; }
+
+// The handler is called before the body has come.
+[[nodiscard]] inline bool is_called_early(const Route& route) {
+  return route.body == BodyMode::Stream || route.body == BodyMode::None;
+}
 
 // Part of the target that a parameter matched, as sent (still percent-encoded).
 struct ParamSpan {

@@ -124,7 +124,10 @@ bool is_forbidden_trailer(Bytes name) {
 
 uint64_t body_bytes_max(const Route& route, const Limits& limits) {
   int64_t size = route.body_bytes_max >= 0 ? route.body_bytes_max : limits.body_bytes_max;
-  if (!is_native(route) && route.body == BodyMode::Stream) return static_cast<uint64_t>(size);
+  if (!is_native(route) && is_called_early(route)) {  // and the body is held by nobody
+    bool is_bounded = route.body == BodyMode::Stream || route.body_bytes_max >= 0;
+    return is_bounded ? static_cast<uint64_t>(size) : kLengthMax;
+  }
   return static_cast<uint64_t>(std::min<int64_t>(size, UINT32_MAX));
 }
 

@@ -24,7 +24,7 @@ struct RequestRules {
 // None, or why the request is refused.
 [[nodiscard]] ErrorCode apply_rules(const RequestHead& head, RequestRules& rules);
 // The limit that holds for a body on that route. An event counts the bytes of a body in 32 bits;
-// a streamed one is in none.
+// one that is called early holds none.
 [[nodiscard]] uint64_t body_bytes_max(const Route& route, const Limits& limits);
 // RFC 9110 7.2, RFC 3986 3.2: host [":" port]; empty is allowed.
 [[nodiscard]] bool is_valid_host(Bytes value);

@@ -163,6 +163,8 @@ bool Http1Session::begin_request(const RequestHead& head, size_t head_size, Byte
     answer_natively(route, std::move(answer), sink);
     return true;
   }
+  if (has_body && !is_native(route) && route.body == BodyMode::None)
+    return drop_body(head, match, path_length, std::move(answer), rules, rest, consumed, sink);
   if (is_here && !is_native(route) && (route.body != BodyMode::Stream || !has_body)) {
     size_t length = static_cast<size_t>(rules.length);
     if (answer.upgrade != nullptr) phase_ = Phase::Upgrading;
@@ -430,8 +432,8 @@ Http1Session::Due Http1Session::next_due(const Limits& limits) {
   }
   bool has_begun = !answers_.is_empty() && answers_.front().begun;
   // Not while a handler waits for the peer too, nor once it has begun to answer.
-  bool is_fed =
-      !answers_.is_empty() && is_streaming(answers_.front().id) && reading_->held_since == kNever;
+  bool is_fed = !answers_.is_empty() && is_streaming(answers_.front().id) &&
+                reading_->held_since == kNever && !reading_->stream->is_dropped();
   bool is_sought = !answers_.is_empty() && answers_.front().file != nullptr;  // by the disk
   if (!answers_.is_empty() && !answers_.front().done && !has_begun && !is_fed && !is_sought) {
     sooner(Owed::Handler, answers_.front().started, limits.handler_timeout);

@@ -86,6 +86,9 @@ class Http1Session final : public Session {
                      Sink& sink);
   bool begin_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
                   Answer&& answer, const RequestRules& rules, bool body_is_here, Sink& sink);
+  bool drop_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
+                 Answer&& answer, const RequestRules& rules, Bytes rest, size_t& consumed,
+                 Sink& sink);
   bool body_complete(Sink& sink);
   bool end_stream(Sink& sink);
   void begin_stream(Sink& sink);

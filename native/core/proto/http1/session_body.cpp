@@ -37,9 +37,27 @@ bool Http1Session::begin_body(const RequestHead& head, const RouteMatch& match,
   phase_ = rules.chunked ? Phase::Chunked : Phase::Sized;
   // RFC 9110 10.1.1: no 100 when some of the body is here already.
   reading.waits_for_continue = rules.expects_continue && !body_is_here;
-  if (!is_native(*match.route) && match.route->body == BodyMode::Stream) begin_stream(sink);
+  if (!is_native(*match.route) && is_called_early(*match.route)) begin_stream(sink);
   send_continue(sink);
   return true;
+}
+
+// A body that its route has no use for; the handler is called without it. Where it is too long, or
+// the client may not send it, the connection ends behind the answer.
+bool Http1Session::drop_body(const RequestHead& head, const RouteMatch& match, uint32_t path_length,
+                             Answer&& answer, const RequestRules& rules, Bytes rest,
+                             size_t& consumed, Sink& sink) {
+  auto most = static_cast<uint64_t>(sink.limits().discard_bytes_max);
+  bool goes_on = !rules.expects_continue && rules.length <= most;
+  if (goes_on && (rules.chunked || rules.length > rest.size()))
+    return begin_body(head, match, path_length, std::move(answer), rules, !rest.empty(), sink);
+  size_t length = goes_on ? static_cast<size_t>(rules.length) : 0;
+  if (answer.access != nullptr) answer.access->bytes_in += length;
+  if (!goes_on) answer.close = last_request_ = true;
+  hand_over(head, match, path_length, std::move(answer), {}, sink);
+  if (!goes_on) phase_ = Phase::Dead;
+  consumed += length;
+  return goes_on;
 }
 
 // A 100 goes out when it is this request's turn to write; before that the client would take it for

@@ -35,8 +35,9 @@ ErrorCode Http1Session::judge_body(const Route& route, const RequestRules& rules
     if (rules.chunked || (usual && !rules.has_length)) return ErrorCode::LengthRequired;
   }
   if (rules.length > size_max) return ErrorCode::BodyTooLarge;
-  if (route.kind == RouteKind::Handler && route.body == BodyMode::None &&
-      (rules.length > 0 || rules.chunked)) {
+  // Before the handler is called, since nobody waits for what it turns out to be.
+  if (route.kind == RouteKind::Handler && route.body == BodyMode::None && rules.chunked &&
+      size_max == 0) {
     return ErrorCode::BodyTooLarge;
   }
   return ErrorCode::None;

@@ -32,7 +32,7 @@ bool Http1Session::admit(const RequestHead& head, const RequestRules& rules, boo
   if (sink.is_overloaded()) return shed(rules, match, answer, sink);
   if ((rules.has_upgrade || route.is_socket) && !judge_upgrade(head, rules, route, answer, sink))
     return false;
-  if (!is_here && route.body != BodyMode::Stream) return true;  // its body comes first
+  if (!is_here && !is_called_early(route)) return true;  // its body comes first
   Room room = look_for_room(sink);
   return room == Room::Never ? shed(rules, match, answer, sink) : room == Room::There;
 }

@@ -45,9 +45,13 @@ void Http1Session::begin_stream(Sink& sink) {
   uint32_t record_size = event->size;
   std::memcpy(static_cast<void*>(event), reading.record.data(), reading.record.size());
   event->size = record_size;
-  event->flags |= kEventBodyFollows;
+  if (reading.route->body == BodyMode::Stream) event->flags |= kEventBodyFollows;
   reading.record = Blob();
   reading.stream = std::make_unique<BodyStream>(id);
+  // Of unknown length it waits for the answer's end, so that it is not the timing that decides what
+  // the answer says of the connection.
+  if (reading.route->body == BodyMode::None && !reading.rules.chunked)
+    reading.stream->drop(static_cast<uint64_t>(sink.limits().discard_bytes_max));
   publish(*event, std::move(reading.answer), sink);
 }
 
