@@ -35,7 +35,8 @@ const server = await serve({
   routes: {
     "/": new Response(page, { headers: { "content-type": "text/html; charset=utf-8" } }),
     "/events": raw((_req, res) => {
-      const events = res.events({ retry: 1000 });
+      // Ended with the server, which would wait for it; browsers come back by themselves.
+      const events = res.events({ retry: 1000, endOnShutdown: true });
       for (const line of said) if (line.id > Number(events.lastEventId)) events.send(line);
       streams.add(events);
       events.signal.addEventListener("abort", () => streams.delete(events));
@@ -51,9 +52,5 @@ const server = await serve({
     },
   },
   gracefulShutdown: true,
-});
-// Streams would keep the server from closing until its timeout; browsers come back by themselves.
-process.once("SIGTERM", () => {
-  for (const events of streams) events.close();
 });
 console.log(`events on ${server.url}`);

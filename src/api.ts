@@ -362,6 +362,13 @@ export type FetchHandler<P extends string = string> = (
  */
 export type ErrorHandler = (error: unknown, ctx: Context) => MaybePromise<Response | undefined>;
 
+/**
+ * Is told that a server has begun to stop: by `close()`, `drain()`, a signal of `gracefulShutdown`,
+ * the option `signal`, or because it was handed over. `close()` waits for its promise, within its
+ * timeout; what it throws, or rejects with, is logged (ERR_MILLRACE_HANDLER_FAILED).
+ */
+export type ShutdownCallback = (server: Server) => unknown;
+
 /** What `server.close()` did. */
 export interface CloseReport {
   /** Exchanges that were answered after closing began. */
@@ -441,8 +448,15 @@ export interface Server extends AsyncDisposable {
   readonly metrics: Metrics;
   /** The kernel interface in use: "epoll", "kqueue". */
   readonly poller: string;
+  /**
+   * Aborted with ERR_MILLRACE_CLOSED when the server has begun to stop, however that came about:
+   * for what would not end by itself, as streams, long polls and timers.
+   */
+  readonly signal: AbortSignal;
   /** The WebSockets whose readyState is 1; a live view. */
   readonly sockets: ReadonlySet<Socket>;
+  /** Whether it has begun to stop: `signal` is aborted. */
+  readonly stopping: boolean;
   /** URL of the first address; "unix:/path" for a unix socket. */
   readonly url: string;
 
@@ -454,6 +468,14 @@ export interface Server extends AsyncDisposable {
   close(options?: ServerCloseOptions): Promise<CloseReport>;
   /** Goes on serving, but says Connection: close and answers the `health.ready` path with 503. */
   drain(): void;
+  /**
+   * Calls `callback` once, when the server has begun to stop: at once after `signal`, in the order
+   * of registration, none waiting for another; soon, when it has begun already. It must not wait
+   * for `closed`, which waits for it.
+   * @returns a function that takes it back
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION
+   */
+  onShutdown(callback: ShutdownCallback): () => void;
   /**
    * The numbers in Prometheus' text format 0.0.4; "" once the server has closed. The option
    * `health.metrics` answers with the same, without JavaScript.

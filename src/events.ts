@@ -1,6 +1,6 @@
 // Server-sent events (HTML Standard 9.2) on a response that has begun: writes fields, sends
 // heartbeats, and tells the application when the stream is over. Knows nothing of HTTP.
-import { checkRecord, integer, milliseconds } from "./check.ts";
+import { checkRecord, integer, milliseconds, truth } from "./check.ts";
 import { MillraceError, show } from "./errors.ts";
 import type { DrainOptions } from "./outgoing.ts";
 
@@ -11,6 +11,13 @@ const NOT_IN_FIELD = /[\r\n\0]/;
 
 /** How `res.events()` sends. */
 export interface EventStreamOptions extends DrainOptions {
+  /**
+   * Whether the stream ends by itself when the server drains or closes, behind the callbacks of
+   * `onShutdown()`; its client connects again, elsewhere. Without it `close()` waits for the stream
+   * until its timeout: for one that comes to an end, and must not look whole before.
+   * @default false
+   */
+  readonly endOnShutdown?: boolean;
   /**
    * Milliseconds of silence after which a comment is sent, so that no proxy takes the connection
    * for dead; it comes within twice that. 0 switches it off.
@@ -46,17 +53,19 @@ export interface EventSink {
 /** Options with their defaults, checked. */
 export interface EventSettings {
   readonly drain: DrainOptions;
+  readonly endsOnShutdown: boolean;
   readonly heartbeat: number;
   readonly retry: number | undefined;
 }
 
 /** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
 export function eventSettings(options: EventStreamOptions = {}): EventSettings {
-  checkRecord("events()", options, ["giveUpMs", "heartbeat", "retry"]);
-  const { giveUpMs, retry } = options;
+  checkRecord("events()", options, ["endOnShutdown", "giveUpMs", "heartbeat", "retry"]);
+  const { endOnShutdown = false, giveUpMs, retry } = options;
   const heartbeat = milliseconds("heartbeat", options.heartbeat, HEARTBEAT_MS);
   return {
     drain: giveUpMs === undefined ? {} : { giveUpMs: milliseconds("giveUpMs", giveUpMs, 0) },
+    endsOnShutdown: truth("endOnShutdown", endOnShutdown),
     heartbeat: Math.ceil(heartbeat),
     retry: retry === undefined ? undefined : checkedRetry(retry),
   };

@@ -12,6 +12,7 @@ export type {
   Req,
   Res,
   Server,
+  ShutdownCallback,
   StreamOptions,
 } from "./api.ts";
 export type { BodyOptions, Bytes } from "./body.ts";

@@ -1,6 +1,6 @@
 // The options of serve(): their types, and one validation with messages that name the option.
 import { availableParallelism, constants } from "node:os";
-import type { ErrorHandler, FetchHandler, RawHandler } from "./api.ts";
+import type { ErrorHandler, FetchHandler, RawHandler, ShutdownCallback } from "./api.ts";
 import { callable, checkRecord, integer, invalidOption, oneOf, text, truth } from "./check.ts";
 import type { CompressOptions } from "./compress.ts";
 import type { ConnectionHooks } from "./connection/api.ts";
@@ -153,6 +153,8 @@ export interface ServeOptions<R extends string = string, D = unknown>
    * Answers what no route matches, with status 404 unless it sets another. @default 404, natively
    */
   readonly notFound?: FetchHandler | RawRoute;
+  /** As `server.onShutdown()`, from the start on and before those that are given there. */
+  readonly onShutdown?: ShutdownCallback;
   /**
    * What loops answer, without JavaScript, to requests that they refuse: a Response by status, such
    * as 413, or by error code (docs/errors.md), which goes before its status. The status stays, and
@@ -218,6 +220,7 @@ export interface Settings {
   readonly loops: number;
   readonly restart: RestartSettings;
   readonly limits: readonly number[]; // in the order of LIMITS
+  readonly onShutdown: ShutdownCallback | undefined;
   readonly shutdown: Required<ShutdownOptions> | undefined;
   readonly signal: AbortSignal | undefined;
   readonly silent: boolean;
@@ -236,7 +239,7 @@ const LISTEN_KEYS = [
 ] as readonly (keyof ListenOptions)[];
 const SERVE_KEYS = [
   ...LISTEN_KEYS,
-  ...["accessLog", "connectionData", "log", "name", "onClose", "onConnect"],
+  ...["accessLog", "connectionData", "log", "name", "onClose", "onConnect", "onShutdown"],
   ...[
     "compress",
     "error",
@@ -282,6 +285,7 @@ export function validate(options: ServeOptions): Settings {
     loops: loopsOf(options.loops),
     restart: restartOf(options.handover, options.systemd),
     limits: limitsOf(options),
+    onShutdown: onShutdownOf(options),
     shutdown: shutdownOf(options.gracefulShutdown),
     signal: options.signal,
     silent: options.silent === undefined ? false : truth("silent", options.silent),
@@ -306,6 +310,13 @@ function hooksOf(options: ServeOptions): ConnectionHooks {
     ...(onClose === undefined ? {} : { onClose: onClose.bind(options) }),
     ...(onConnect === undefined ? {} : { onConnect: onConnect.bind(options) }),
   };
+}
+
+function onShutdownOf(options: ServeOptions): ShutdownCallback | undefined {
+  const { onShutdown } = options;
+  if (onShutdown === undefined) return undefined;
+  callable("onShutdown", onShutdown);
+  return onShutdown.bind(options);
 }
 
 function topicSpaceOf(value: unknown): string {

@@ -213,6 +213,7 @@ export class NativeRes implements Res, OpenExchange {
     const stream = new EventStream(this, this.req.signal, last, settings);
     // Nobody takes its events; who has called can listen first.
     if (this.isHead) queueMicrotask(() => stream.close());
+    if (settings.endsOnShutdown) this.#service.shutdown.endAlso(stream);
     return stream;
   }
 

@@ -1,7 +1,8 @@
 // serve(): validates, listens, and the server that it gives: addresses, metrics, drain, close.
 import { isMainThread, threadId } from "node:worker_threads";
-import type { Address, CloseReport, Metrics, Req, Res, Server } from "./api.ts";
+import type { Address, CloseReport, Metrics, Req, Res, Server, ShutdownCallback } from "./api.ts";
 import type { Bytes } from "./body.ts";
+import { callable } from "./check.ts";
 import { makeProxies } from "./client.ts";
 import { noteOpen } from "./cluster/open.ts";
 import type { Connection } from "./connection/api.ts";
@@ -26,6 +27,7 @@ import { closeOf, type ServerCloseOptions } from "./restart/options.ts";
 import { Restart } from "./restart/restart.ts";
 import { compileRoutes, type RouteTable } from "./routes.ts";
 import type { Service } from "./service.ts";
+import { Shutdown } from "./shutdown.ts";
 import { atSignal } from "./signals.ts";
 import type { PublishOptions, SendManyOptions, SendManyReport, Socket } from "./websocket/api.ts";
 import { joinThread, leaveThread, makeSocketService, startSync } from "./websocket/publish.ts";
@@ -152,6 +154,9 @@ class NativeServer implements Server {
       const { access, connections, log } = observers;
       sockets.connections = connections;
       sockets.log = log;
+      const tasks = new Set<Promise<unknown>>();
+      const shutdown = new Shutdown({ log, tasks, server: () => server as NativeServer });
+      if (settings.onShutdown !== undefined) shutdown.add(settings.onShutdown);
       const service: Service = {
         native,
         ...observers,
@@ -169,7 +174,8 @@ class NativeServer implements Server {
             res as NativeRes,
           );
         },
-        tasks: new Set(),
+        shutdown,
+        tasks,
         bodyMax: settings.limits[BODY_MAX_ROW] as number,
         addresses: [],
         onDrained: (completed, forced) => (server as NativeServer).#loopDrained(completed, forced),
@@ -247,6 +253,14 @@ class NativeServer implements Server {
     this.#service.log.level = level;
   }
 
+  get signal(): AbortSignal {
+    return this.#service.shutdown.signal;
+  }
+
+  get stopping(): boolean {
+    return this.signal.aborted;
+  }
+
   get url(): string {
     return urlOfAddress(this.addresses[0] as Address, this.#scheme);
   }
@@ -259,23 +273,35 @@ class NativeServer implements Server {
 
   // Again: that only takes time away.
   #close(timeout: number, wait: number, isHandedOver: boolean): Promise<CloseReport> {
+    const { outbox, shutdown } = this.#service;
+    shutdown.begin(); // one of its callbacks may close, too
     const deadline = performance.now() + wait + timeout;
     const isFirst = this.#draining === undefined;
     if (isFirst || (deadline < this.#deadline && !this.#isReleased)) {
       this.#draining = this.closed;
       this.#deadline = deadline;
       const keepsPaths = this.#restart.closing(isHandedOver);
-      this.#service.outbox.flush(); // a handler that closes has answered first
+      outbox.flush(); // a handler that closes has answered first
       this.#native.control(this.#id, COMMAND.Close, wait + timeout, wait, keepsPaths);
       this.#hurry?.();
     }
+    shutdown.endStreams(true);
     return this.closed;
   }
 
   drain(): void {
-    if (this.#draining !== undefined) return;
-    this.#service.outbox.flush();
-    this.#native.control(this.#id, COMMAND.Drain, 0);
+    const { outbox, shutdown } = this.#service;
+    shutdown.begin();
+    if (this.#draining === undefined) {
+      outbox.flush();
+      this.#native.control(this.#id, COMMAND.Drain, 0);
+    }
+    shutdown.endStreams(false);
+  }
+
+  onShutdown(callback: ShutdownCallback): () => void {
+    callable("onShutdown() callback", callback);
+    return this.#service.shutdown.add(callback);
   }
 
   prometheus(): string {
@@ -408,8 +434,8 @@ class NativeServer implements Server {
     if (!this.#isReleased) this.#native.metrics(this.#id, this.#counters);
   }
 
-  // What waitUntil() was given, and the last handlers of WebSockets, may take as long as close()
-  // was allowed to.
+  // What waitUntil() and onShutdown() were given, and the last handlers of WebSockets, may take as
+  // long as close() was allowed to.
   async #lastDone(): Promise<void> {
     const { sockets, tasks } = this.#service;
     if (tasks.size === 0 && sockets.leaving.size === 0) return;

@@ -9,6 +9,7 @@ import type { AccessLog } from "./logging/access.ts";
 import type { Log } from "./logging/logger.ts";
 import type { Binding } from "./native/binding.ts";
 import type { Outbox } from "./outbox.ts";
+import type { Shutdown } from "./shutdown.ts";
 import type { SocketHandler } from "./websocket/handler.ts";
 import type { SocketService } from "./websocket/service.ts";
 
@@ -55,7 +56,8 @@ export interface Service {
   readonly websocket: SocketHandler | undefined;
   /** Given from outside, so that request.ts needs nothing of fetch.ts. */
   readonly makeContext: (req: Req, res: Res) => Context;
-  /** Promises given to waitUntil() that have not settled. */
+  readonly shutdown: Shutdown;
+  /** Promises of waitUntil() and onShutdown() that have not settled. */
   readonly tasks: Set<Promise<unknown>>;
   /** Bytes of a streamed body that bytes() and the like collect at most. */
   readonly bodyMax: number;

@@ -131,6 +131,13 @@ same<MillraceError["code"], ErrorCode>();
 same<MillraceError["status"], number | undefined>();
 const code: ErrorCode = "ERR_MILLRACE_ADDR_IN_USE";
 same<typeof code, "ERR_MILLRACE_ADDR_IN_USE">();
+same<Server["signal"], AbortSignal>();
+same<Server["stopping"], boolean>();
+const takeBack = server.onShutdown((stopped) => same<typeof stopped, Server>());
+same<typeof takeBack, () => void>();
+await serve({ fetch: standard, onShutdown: async (stopped) => stopped.stopping });
+// @ts-expect-error callbacks are functions
+server.onShutdown("later");
 async function owned(): Promise<void> {
   await using disposed = await serve({ fetch: standard, loops: "auto" });
   same<typeof disposed, Server>();

@@ -81,7 +81,7 @@ export const ERRORS = [
   { name: "AddressNotAvailable", code: "ERR_MILLRACE_ADDR_NOT_AVAILABLE", status: 0, text: "The address does not belong to this machine." },
   { name: "AccessDenied", code: "ERR_MILLRACE_ACCESS_DENIED", status: 0, text: "The system does not allow this process to listen there." },
   { name: "ListenFailed", code: "ERR_MILLRACE_LISTEN_FAILED", status: 0, text: "The system refused to listen there." },
-  { name: "Closed", code: "ERR_MILLRACE_CLOSED", status: 0, text: "The server is closed." },
+  { name: "Closed", code: "ERR_MILLRACE_CLOSED", status: 0, text: "The server is closed, or has begun to stop." },
   { name: "NoBinary", code: "ERR_MILLRACE_NO_BINARY", status: 0, text: "No native binary of millrace was found for this platform." },
   { name: "UnsupportedPlatform", code: "ERR_MILLRACE_UNSUPPORTED_PLATFORM", status: 0, text: "millrace runs on Linux and macOS." },
   { name: "UntrustedForwarded", code: "ERR_MILLRACE_UNTRUSTED_FORWARDED", status: 0, text: "Forwarded headers came that are not trusted; set trustProxy if the proxy is yours." },
