@@ -357,8 +357,8 @@ export type FetchHandler<P extends string = string> = (
 ) => MaybePromise<Response>;
 
 /**
- * Makes the answer when a handler threw. Returning nothing leaves the default: the error's 4xx
- * status, or 500.
+ * Makes the answer when a handler threw. Returning nothing leaves the default: 4xx where `status`
+ * or `statusCode` of the Error says so, else 500. Its message is sent where it has `expose: true`.
  */
 export type ErrorHandler = (error: unknown, ctx: Context) => MaybePromise<Response | undefined>;
 

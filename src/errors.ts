@@ -1,4 +1,5 @@
 // The one error class and its codes. The codes themselves come from native/core/model/errors.def.
+import { createRequire } from "node:module";
 import { getSystemErrorName } from "node:util";
 import { ERRORS, type ErrorCode } from "./native/tables.ts";
 
@@ -77,21 +78,48 @@ export function sentenceOf(code: string): string {
 export const FULL = 507;
 
 /**
- * The 4xx status of an error that one of our readers made (a MillraceError, or a SyntaxError marked
- * likewise), or 507 when there was no room for what the peer sent; else 0. Everything else that
- * escapes a handler is the fault of the application, so a 500. Never throws, as what is thrown may
- * be a Proxy or have getters.
+ * The 4xx status of an error: one of ours (a MillraceError, or a SyntaxError marked likewise), or
+ * an Error whose `status` or `statusCode` says so, as those of http-errors. 507 when there was no
+ * room for what the peer sent. 0 for everything else that escapes a handler: the fault of the
+ * application, so a 500. Never throws, as what is thrown may be a Proxy or have getters.
  */
 export function clientStatusOf(error: unknown): number {
   try {
     if (!(error instanceof Error)) return 0;
-    const { code, status } = error as { readonly code?: unknown; readonly status?: unknown };
-    if (typeof code !== "string" || !BY_CODE.has(code)) return 0;
-    if (typeof status !== "number" || !Number.isInteger(status)) return 0;
-    return (status >= 400 && status <= 499) || status === FULL ? status : 0;
+    const { status, statusCode } = error as unknown as Partial<Record<string, unknown>>;
+    if (isClientStatus(status)) return status;
+    if (status === FULL && isOurs(error)) return FULL;
+    return isClientStatus(statusCode) ? statusCode : 0;
   } catch {
     return 0;
   }
+}
+
+/**
+ * What the peer is told of an error with such a status: our own sentence, or the message of a
+ * foreign one that allows it (`expose`). Other messages may hold what the peer is not to see.
+ */
+export function publicTextOf(error: unknown, status: number): string {
+  const { code, expose, message } = error as unknown as Partial<Record<string, unknown>>;
+  if (isOurs(error)) return `${code}: ${sentenceOf(code as string)}`;
+  if (expose === true && typeof message === "string" && message !== "") return message;
+  return reasonOf(status) ?? "Client Error";
+}
+
+/** Whether an error carries a code of the table. */
+export function isOurs(error: unknown): boolean {
+  const { code } = error as { readonly code?: unknown };
+  return typeof code === "string" && BY_CODE.has(code);
+}
+
+// Loaded when first needed: no server needs all of node:http to start.
+function reasonOf(status: number): string | undefined {
+  const load = createRequire(import.meta.url);
+  return (load("node:http") as typeof import("node:http")).STATUS_CODES[status];
+}
+
+function isClientStatus(status: unknown): status is number {
+  return Number.isInteger(status) && (status as number) >= 400 && (status as number) <= 499;
 }
 
 /** A wrong value in a message: short, quoted when it is a string, never with its whole content. */

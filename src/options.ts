@@ -108,8 +108,8 @@ export interface ServeOptions<R extends string = string, D = unknown>
    */
   readonly compress?: boolean | CompressOptions;
   /**
-   * Makes the answer when a handler threw. Without it: the error's 4xx status, else 500 and a
-   * warning.
+   * Makes the answer when a handler threw. Without it: 4xx where `status` or `statusCode` of the
+   * Error says so, with its message where it has `expose: true`; else 500 and a warning.
    */
   readonly error?: ErrorHandler;
   /** Answers what no route matches, the standard way. Not together with `handler` or `notFound`. */

@@ -1,9 +1,11 @@
 // Calls a handler and sees to it that its exchange ends: answered, failed with a status, or kept
 // open on purpose.
 import type { FetchHandler } from "./api.ts";
-import { clientStatusOf, FULL, MillraceError, sentenceOf } from "./errors.ts";
+import { clientStatusOf, FULL, isOurs, MillraceError, publicTextOf } from "./errors.ts";
 import { sendResponse } from "./fetch.ts";
 import { LOG_LEVELS } from "./logging/levels.ts";
+import type { Log } from "./logging/logger.ts";
+import { errOf } from "./logging/record.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import type { Service } from "./service.ts";
@@ -139,20 +141,24 @@ function answerDefault(
   const wasOpen = res.isOpen;
   if (wasOpen) {
     res.reset();
-    // As the native side words its refusals; the message of an error may hold what the peer sent.
-    const text = status === 0 ? "Internal Server Error" : publicText(error as MillraceError);
+    // As the native side words its refusals.
+    const text = status === 0 ? "Internal Server Error" : publicTextOf(error, status);
     res.send(status === 0 ? 500 : status, `${text}\n`, PLAIN_TEXT);
   }
   // What has begun cannot be answered any more, and must not look whole.
   const wasStreaming = res.isStreaming;
-  const isOurs = error instanceof MillraceError;
-  const code = isOurs ? error.code : "ERR_MILLRACE_HANDLER_FAILED";
+  const isMillrace = error instanceof MillraceError;
+  const code = isMillrace ? error.code : "ERR_MILLRACE_HANDLER_FAILED";
   if (wasStreaming && isLeft(req, error)) res.cut(undefined, "ClosedByClient");
   else if (wasStreaming) res.cut(undefined, "Excepted", code);
-  if (isKnown || (status !== 0 && status !== FULL && wasOpen)) return;
+  if (isKnown) return;
+  if (status !== 0 && status !== FULL && wasOpen) {
+    noteRefusal(log, req, error, status);
+    return;
+  }
   const begun = wasStreaming ? "the connection was cut" : "its response was over";
   const ending = wasOpen ? "500 was sent" : begun;
-  const own = isOurs ? error.message : `the handler threw; ${ending}`;
+  const own = isMillrace ? error.message : `the handler threw; ${ending}`;
   const what = own.includes(req.where) ? own : `${req.where}: ${own}`;
   // Nobody threw a missing reply: its stack leads only here.
   const thrown = code === "ERR_MILLRACE_NO_REPLY" ? [] : [error];
@@ -164,8 +170,11 @@ const PLAIN_TEXT = {
   "X-Content-Type-Options": "nosniff",
 } as const;
 
-function publicText(error: MillraceError): string {
-  return `${error.code}: ${sentenceOf(error.code)}`;
+// The peer is to blame, says the error; but a foreign one may be of a request that we made.
+function noteRefusal(log: Log, req: NativeReq, error: unknown, status: number): void {
+  if (log.threshold > LOG_LEVELS.debug || isOurs(error)) return;
+  const what = `${req.where}: the handler threw; ${status} was sent`;
+  log.add(LOG_LEVELS.debug, what, { err: errOf(error) });
 }
 
 function noReply(req: NativeReq): MillraceError {

@@ -2,6 +2,7 @@
 // and is never silent.
 import { afterEach, beforeEach, expect, it } from "vitest";
 import {
+  type LogRecord,
   MillraceError,
   type RawHandler,
   type Req,
@@ -163,6 +164,51 @@ onEachHost(({ loops, start }) => {
     }
     await until("the warnings are there", () => warnings.length === 10);
     expect(new Set(codesOfWarnings())).toEqual(new Set(["ERR_MILLRACE_HANDLER_FAILED"]));
+  });
+
+  it("answers with the 4xx status of an Error, and its message where it says expose", async () => {
+    const secret = "where the secret is";
+    const made = (more: object): Error => Object.assign(new Error(secret), more);
+    const cases: readonly (readonly [thrown: Error, status: number, body: string])[] = [
+      [made({ status: 404 }), 404, "Not Found"],
+      [made({ statusCode: 422 }), 422, "Unprocessable Entity"],
+      [made({ status: 400, expose: "true" }), 400, "Bad Request"],
+      [made({ status: 403, expose: true }), 403, secret],
+      [made({ status: 502, statusCode: 409 }), 409, "Conflict"],
+      [made({ status: 499 }), 499, "Client Error"],
+      [made({ status: 404, expose: true, message: "" }), 404, "Not Found"],
+      [made({ status: 399 }), 500, "Internal Server Error"],
+      [made({ status: 500, expose: true }), 500, "Internal Server Error"],
+      [made({ status: "404" }), 500, "Internal Server Error"],
+      [made({ status: 404.5, statusCode: Number.NaN }), 500, "Internal Server Error"],
+      [made({ status: 507 }), 500, "Internal Server Error"],
+    ];
+    const records: LogRecord[] = [];
+    const options = {
+      log: { level: "debug", write: (record) => void records.push(record) },
+      routes: {
+        "/raw/:n": raw((req) => {
+          throw cases[Number(req.params["n"])]?.[0];
+        }),
+        "/fetch/:n": (_request, ctx) => Promise.reject(cases[Number(ctx.params["n"])]?.[0]),
+      },
+    } satisfies ServeOptions<string>;
+    for (const error of [undefined, () => undefined]) {
+      const server = await start({ ...options, ...(error && { error }) });
+      const client = await wire(server);
+      for (const kind of ["raw", "fetch"]) {
+        for (const [n, [, status, body]] of cases.entries()) {
+          const answer = await client.get(`/${kind}/${n}`).response();
+          expect([answer.status, answer.body], `${kind} ${n}`).toEqual([status, `${body}\n`]);
+          expect(answer.headers.get("content-type")).toBe("text/plain;charset=utf-8");
+        }
+      }
+      client.close();
+    }
+    const told = (level: string): number =>
+      records.filter(({ err, levelName }) => err !== undefined && levelName === level).length;
+    await until("all is told, once", () => told("error") === 10 && told("debug") === 14);
+    expect(warnings).toEqual([]);
   });
 
   it("answers 500, warns and serves on when what is thrown cannot be looked at", async () => {
