@@ -73,6 +73,9 @@ function checkContents(installed) {
     "scripts/sources.mjs",
     "scripts/headers.mjs",
     "scripts/build-native.mjs",
+    "docs/errors.md",
+    "docs/operations.md",
+    "examples/hello.mjs",
     "LICENSE",
     "README.md",
   );

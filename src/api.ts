@@ -302,8 +302,18 @@ export interface StreamOptions extends DrainOptions {
   readonly trailers?: () => HeadersInit;
 }
 
-/** A raw handler: answers through `res`, now or later. */
-export type RawHandler<P extends string = string> = (req: Req<P>, res: Res) => MaybePromise<void>;
+/** What a raw handler may return: anything, and nobody looks at it, but a Response or a promise. */
+export type RawResult =
+  // biome-ignore lint/suspicious/noConfusingVoidType: a function without return is meant, too.
+  | void
+  | (bigint | boolean | null | number | string | symbol | undefined)
+  | (object & { readonly bodyUsed?: never; readonly then?: never });
+
+/** A raw handler: answers through `res`, now or later. It is over when its promise is. */
+export type RawHandler<P extends string = string> = (
+  req: Req<P>,
+  res: Res,
+) => MaybePromise<RawResult>;
 
 /** What a handler knows besides the Request. Nothing is added to the Request itself. */
 export interface Context<P extends string = string> {
@@ -394,8 +404,8 @@ export interface Metrics {
   /** Open connections. */
   readonly connections: number;
   /**
-   * Every counter and gauge of the native side by name, as docs/limits.md and metrics.def have
-   * them.
+   * Every counter and gauge of the native side by name; docs/operations.md has them as Prometheus
+   * spells them.
    */
   readonly counters: Readonly<Record<string, number>>;
   /** Open connections without an unanswered request. */

@@ -9,6 +9,7 @@ export type {
   MaybePromise,
   Metrics,
   RawHandler,
+  RawResult,
   Req,
   Res,
   Server,
@@ -34,6 +35,7 @@ export type {
   ProxyDetails,
   ProxySSL,
 } from "./connection/api.ts";
+export type * from "./connection/data.ts";
 export type { CookieOptions } from "./cookies.ts";
 export { type ErrorCode, MillraceError, type MillraceErrorOptions } from "./errors.ts";
 export type { EventStream, EventStreamOptions, ServerEvent } from "./events.ts";

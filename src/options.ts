@@ -3,7 +3,7 @@ import { availableParallelism, constants } from "node:os";
 import type { ErrorHandler, FetchHandler, RawHandler, ShutdownCallback } from "./api.ts";
 import { callable, checkRecord, integer, invalidOption, oneOf, text, truth } from "./check.ts";
 import type { CompressOptions } from "./compress.ts";
-import type { ConnectionHooks } from "./connection/api.ts";
+import type { ConnectionHooks, DataOfConnections } from "./connection/api.ts";
 import { show } from "./errors.ts";
 import type { AccessRecord } from "./logging/access.ts";
 import type { LogLevel } from "./logging/levels.ts";
@@ -92,8 +92,10 @@ export interface ShutdownOptions {
 }
 
 /** Options of `serve()`. */
-export interface ServeOptions<R extends string = string, D = unknown>
-  extends ListenOptions,
+export interface ServeOptions<
+  R extends string = string,
+  D extends DataOfConnections = DataOfConnections,
+> extends ListenOptions,
     ConnectionHooks<D> {
   /**
    * Takes a record per answer, also of those that are given without JavaScript. In batches, outside

@@ -5,7 +5,7 @@ import type { Bytes } from "./body.ts";
 import { callable } from "./check.ts";
 import { makeProxies } from "./client.ts";
 import { noteOpen } from "./cluster/open.ts";
-import type { Connection } from "./connection/api.ts";
+import type { Connection, DataOfConnections } from "./connection/api.ts";
 import { Connections } from "./connection/connections.ts";
 import { makeDispatch } from "./dispatch.ts";
 import { MillraceError } from "./errors.ts";
@@ -62,9 +62,10 @@ const BODY_MAX_ROW = LIMITS.findIndex((row) => row.option === "maxRequestBodySiz
  * await server.close();
  * ```
  */
-export async function serve<const R extends string, D = unknown>(
-  options: ServeOptions<R, D>,
-): Promise<Server> {
+export async function serve<
+  const R extends string,
+  D extends DataOfConnections = DataOfConnections,
+>(options: ServeOptions<R, D>): Promise<Server> {
   const startedAt = performance.now();
   const settings = validate(options as unknown as ServeOptions);
   if (settings.signal?.aborted === true) {

@@ -118,7 +118,11 @@ onEachHost(({ loops, start }) => {
     const ways: readonly RawHandler[] = [
       () => undefined,
       async () => Promise.resolve(),
-      (_req, res) => void res.status(201).header("x-a", "1"),
+      (_req, res) => res.status(201).header("x-a", "1"),
+      // @ts-expect-error a fetch handler's way
+      () => new Response("lost"),
+      // @ts-expect-error likewise
+      async () => new Response("lost"),
     ];
     for (const way of ways) {
       const { status, client } = await once(way);

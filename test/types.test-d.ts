@@ -109,6 +109,24 @@ await serve({ routes: { "/users": raw(somewhere) } });
 const table: Record<string, RouteValue> = { "/x": anywhere, "/y": standard };
 await serve({ routes: table });
 
+// ── raw handlers may return what they call, but not what would be taken for an answer ──
+await serve({
+  handler: (_req, res) => res.status(204),
+  routes: {
+    "/a": raw((_req, res) => res.json({})),
+    "/b": { GET: raw(async (req, res) => (req.is("/b") ? res.end() : res.stream(["x"]))) },
+    "/c": raw((_req, res) => new Set([res.events()])),
+  },
+});
+// @ts-expect-error it answers through res
+raw(() => new Response());
+// @ts-expect-error it answers through res
+raw(async () => new Response());
+// @ts-expect-error it answers through res
+raw((req, res) => (req.is("/") ? res.end() : Promise.resolve(new Response())));
+// @ts-expect-error it answers through res
+await serve({ handler: () => new Response() });
+
 // ── hooks may say nothing, in both forms ──
 await serve({ fetch: standard, error: () => undefined });
 await serve({ fetch: standard, error: async () => undefined });
@@ -276,6 +294,7 @@ await serve({
 void wrong;
 
 // ── connections, logs ──
+same<Connection["data"], unknown>(); // until an application merges into ConnectionData
 await serve({
   port: 0,
   fetch: (_request, ctx) => {

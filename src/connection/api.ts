@@ -1,6 +1,10 @@
 // What users are handed of a connection: types only.
 import type { Address } from "../api.ts";
 import type { CAUSES } from "../native/tables.ts";
+import type { ConnectionData } from "./data.ts";
+
+/** What `data` of connections is unless a type argument says otherwise. */
+export type DataOfConnections = [keyof ConnectionData] extends [never] ? unknown : ConnectionData;
 
 /** Why a connection ended; docs/operations.md says when each of them is given. */
 export type CloseCauseName = (typeof CAUSES)[number]["name"];
@@ -57,10 +61,13 @@ export interface ConnectionCloseOptions {
  * One accepted connection: the same object for all of its requests and for the WebSocket that it
  * may become. What is asked of one that is over does nothing, and says so.
  */
-export interface Connection<D = unknown> {
+export interface Connection<D = DataOfConnections> {
   /** Whether it is over. */
   readonly closed: boolean;
-  /** What the option `connectionData` made, or undefined; the application's own. */
+  /**
+   * What the option `connectionData` made, or undefined; the application's own. Its type is that of
+   * the interface {@link ConnectionData}, which programs merge theirs into.
+   */
   data: D;
   /** 32 bits of the application's own, 0 at first; -1 when the connection is over. */
   readonly flags: number;
@@ -91,7 +98,7 @@ export interface Connection<D = unknown> {
 }
 
 /** The options of `serve()` about connections. */
-export interface ConnectionHooks<D = unknown> {
+export interface ConnectionHooks<D extends DataOfConnections = DataOfConnections> {
   /** Makes `data` of a connection, when somebody first asks for the connection. */
   readonly connectionData?: () => D;
   /**
