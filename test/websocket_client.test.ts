@@ -4,7 +4,13 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type ClientSocket, connect, MillraceError, type Socket } from "../src/index.ts";
+import {
+  type ClientSocket,
+  connect,
+  MillraceError,
+  type ReadonlyHeaders,
+  type Socket,
+} from "../src/index.ts";
 import { ENGINES_MAX } from "../src/websocket/engine.ts";
 import { echo, expectNoEngines, freePort, rawPeer, served, switching } from "./support/clients.ts";
 import { gate, until } from "./support/until.ts";
@@ -239,6 +245,31 @@ describe("connect()", () => {
     expect(error.code).toBe("ERR_MILLRACE_WS_REJECTED");
     expect((error.cause as { status?: number }).status).toBe(status);
     await until("the connection is over", () => peer.sockets.size === 0);
+  });
+
+  it.each([
+    [401, "WWW-Authenticate: Basic realm=a\r\nWWW-Authenticate: Bearer\r\n", "www-authenticate"],
+    [302, "Location: /elsewhere\r\n", "Location"],
+    [503, "Retry-After: 120\r\nSet-Cookie: a=1\r\n", "retry-after"],
+  ])("gives the header fields of a %i, byte by byte", async (status, fields, name) => {
+    const answer = `HTTP/1.1 ${status} No\r\n${fields}Content-Length: 0\r\n\r\n`;
+    const peer = await rawPeer((_head, _accept, socket) => {
+      void (async () => {
+        socket.setNoDelay(true);
+        for (const byte of answer) {
+          if (!socket.destroyed) socket.write(byte);
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      })();
+      return undefined;
+    });
+    const error = await failure(connect(peer.url));
+    const { headers } = error.cause as { headers: ReadonlyHeaders };
+    expect(error).toMatchObject({ code: "ERR_MILLRACE_WS_REJECTED", cause: { status } });
+    const expected = [...fields.matchAll(/: (.*)\r/g)].map((each) => each[1]);
+    if (status === 503) expect(headers.get("set-cookie")).toBe(expected.pop());
+    expect(headers.get(name)).toBe(expected.join(", "));
+    expect([headers.get("content-length"), headers.get("x-none")]).toEqual(["0", null]);
   });
 
   it.each([

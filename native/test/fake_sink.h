@@ -232,12 +232,13 @@ class FakeSink final : public Sink {
     MR_CHECK(is_open(id));
     sockets++;
   }
-  void close_socket(const Notice& last) override {
+  void close_socket(const Notice& last, Bytes fields = {}) override {
     MR_CHECK(is_open(last.id));
     exchanges_[last.id.slot] = false;
     open_count_--;
     waiting = 0;
     notify(last);
+    events.back().headers = std::string(fields);
   }
   void write_shared(SharedMessageRef message, Bytes part) override {
     MR_CHECK(message.get() != nullptr);

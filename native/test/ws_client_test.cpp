@@ -114,6 +114,25 @@ TEST("answers that are none refuse the attempt once, with the status") {
   }
 }
 
+TEST("a refusal has the header fields of the answer, however it is cut") {
+  const std::string bytes =
+      "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nX-Empty:\r\nContent-Length: 2\r\n\r\nno";
+  for (size_t cut = 0; cut <= bytes.size(); cut++) {
+    context = std::to_string(cut);
+    Dialling one;
+    one.sink.feed(Bytes(bytes).substr(0, cut));
+    one.sink.feed(Bytes(bytes).substr(cut));
+    if (!EXPECT(one.sink.events.size() == 1)) continue;
+    std::string value;
+    EXPECT(one.sink.events[0].header("www-authenticate", value) && value == "Basic");
+    EXPECT(one.sink.events[0].header("x-empty", value) && value.empty());
+    EXPECT(one.events() == "refused WsRejected 401");
+  }
+  Dialling no_http;
+  no_http.sink.feed("HTTP/2 101\r\nA: b\r\n\r\n");
+  EXPECT(no_http.sink.events.size() == 1 && no_http.sink.events[0].headers.empty());
+}
+
 TEST("a head without end is refused at its limit") {
   Dialling one;
   one.sink.feed("HTTP/1.1 101 Yes\r\n");

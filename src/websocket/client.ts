@@ -82,9 +82,9 @@ export interface ClientSocket<D = unknown> extends Socket<D>, AsyncDisposable {
  *
  * @param url - ws:, wss:, http:, https:, or `ws+unix:/path/to.sock:/path`
  * @throws {MillraceError} ERR_MILLRACE_WS_CONNECT with the system's error as its cause,
- * ERR_MILLRACE_WS_REJECTED with `{ status, headers }` of the answer as its cause where they are
- * known, ERR_MILLRACE_WS_TIMEOUT, ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_INVALID_HEADER; or the
- * reason of the signal (all as rejections)
+ * ERR_MILLRACE_WS_REJECTED with `{ status, headers }` of the answer as its cause where it was HTTP
+ * (`headers.get("www-authenticate")`), ERR_MILLRACE_WS_TIMEOUT, ERR_MILLRACE_INVALID_OPTION,
+ * ERR_MILLRACE_INVALID_HEADER; or the reason of the signal (all as rejections)
  * @example
  * ```ts
  * import { connect } from "millrace";

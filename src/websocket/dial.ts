@@ -264,7 +264,7 @@ function protocolIn(demand: Demand, headers: ReadonlyHeaders): string {
 function explained(
   where: string,
   to: { readonly address: string; readonly port: number },
-  { error, detail }: Refusal,
+  { error, detail, headers }: Refusal,
   limit: Limit,
 ): Error {
   const row = ERRORS[error];
@@ -280,7 +280,8 @@ function explained(
           : detail === 101
             ? "its answer is not valid"
             : `it answered ${detail}`;
-      return rejected(where, `the server refused the handshake: ${status}`, detail, undefined);
+      const fields = headers === "" ? undefined : new HeaderText(copyOf(headers));
+      return rejected(where, `the server refused the handshake: ${status}`, detail, fields);
     }
     default: {
       const code = row === undefined || row.code === "" ? "ERR_MILLRACE_WS_CONNECT" : row.code;

@@ -69,7 +69,8 @@ export function dispatchSocket(
   const generation = (words[base + W.generation] as number) >>> 0;
   const headA = (words[base + W.headA] as number) >>> 0;
   if (kind === EVENT.Refused) {
-    sockets.onRefused?.(headA, statusOf(words, base), (words[base + W.headB] as number) >>> 0);
+    const detail = (words[base + W.headB] as number) >>> 0;
+    sockets.onRefused?.(headA, statusOf(words, base), detail, text);
     return true;
   }
   const found = sockets.open.get(handle);

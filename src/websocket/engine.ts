@@ -43,11 +43,14 @@ export class Refusal extends Error {
   readonly error: number;
   /** errno or HTTP status. */
   readonly detail: number;
+  /** Header fields of the answer, or "". */
+  readonly headers: string;
 
-  constructor(error: number, detail: number) {
+  constructor(error: number, detail: number, headers: string) {
     super(ERRORS[error]?.text ?? "refused");
     this.error = error;
     this.detail = detail;
+    this.headers = headers;
   }
 }
 
@@ -208,8 +211,8 @@ export class Engine {
     }
   }
 
-  #refused(ticket: number, error: number, detail: number): void {
-    this.#take(ticket)?.reject(new Refusal(error, detail));
+  #refused(ticket: number, error: number, detail: number, headers: string): void {
+    this.#take(ticket)?.reject(new Refusal(error, detail, headers));
   }
 
   #take(ticket: number): Waiting | undefined {

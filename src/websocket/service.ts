@@ -47,8 +47,11 @@ export interface SocketService {
         headers: string,
       ) => NativeSocket | undefined)
     | undefined;
-  /** A client's WebSocket could not be opened. `detail` is errno or the HTTP status. */
-  onRefused: ((ticket: number, error: number, detail: number) => void) | undefined;
+  /**
+   * A client's WebSocket could not be opened. `detail` is errno or the HTTP status, `headers` the
+   * answer's fields or "", a slice of the batch's text.
+   */
+  onRefused: ((ticket: number, error: number, detail: number, headers: string) => void) | undefined;
   /** Called when `leaving` has become empty. */
   onIdle: (() => void) | undefined;
 }

@@ -248,7 +248,7 @@ void Connection::open_socket(ExchangeId id) {
   loop_.stats().sockets.increment();
 }
 
-void Connection::close_socket(const Notice& last) {
+void Connection::close_socket(const Notice& last, Bytes fields) {
   Notice notice = last;
   bool was_open = loop_.exchanges().is_socket(last.id);
   if (--open_exchanges_ == 0) loop_.stats().idle.increment();
@@ -260,7 +260,7 @@ void Connection::close_socket(const Notice& last) {
   bool is_lost = notice.head_b == static_cast<uint32_t>(ErrorCode::WsLost);
   if (notice.kind == EventKind::Ended && is_lost && cause_ == CloseCause::TimedOut)
     notice.head_b = static_cast<uint32_t>(ErrorCode::WsTimeout);
-  loop_.notify(notice);
+  loop_.notify(notice, fields);
 }
 
 void Connection::write_shared(SharedMessageRef message, Bytes part) {

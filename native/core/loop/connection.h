@@ -78,7 +78,7 @@ class Connection final : public Sink {
   void submit(std::unique_ptr<DiskWork> work) override;
   void become(std::unique_ptr<Session> session) override;
   void open_socket(ExchangeId id) override;
-  void close_socket(const Notice& last) override;
+  void close_socket(const Notice& last, Bytes fields = {}) override;
   void write_shared(SharedMessageRef message, Bytes part) override;
   void count_dropped() override;
   void count_taken(ExchangeId id, uint32_t bytes) override;

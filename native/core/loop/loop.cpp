@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <new>
 
 #include "core/model/proxy_body.h"
@@ -461,7 +462,8 @@ void Loop::end_event(Event* event) {
 }
 
 // Written at once where there is room, so that no request waits behind a notice without need.
-void Loop::notify(const Notice& notice) {
+void Loop::notify(const Notice& notice, Bytes fields) {
+  if (!fields.empty() && can_log()) return write_notice(notice, fields);
   notices_.push_back(notice);
   deliver_notices();
   if (notices_.size() > kNoticesMax && !flooded_) gate_accepting();
@@ -470,21 +472,28 @@ void Loop::notify(const Notice& notice) {
 void Loop::deliver_notices() {
   size_t delivered = 0;
   for (const Notice& notice : notices_) {
-    Event* event = begin_event(sizeof(Event));
-    if (event == nullptr) {
+    if (!lane_.events.has_room(sizeof(Event))) {
       lane_.loop_waits_for_room.store(true, std::memory_order_relaxed);
       break;
     }
-    event->kind = static_cast<uint16_t>(notice.kind);
-    event->exchange = notice.id;
-    event->status = notice.status;
-    event->head_a = notice.head_a;
-    event->head_b = notice.head_b;
-    end_event(event);
+    write_notice(notice, {});
     delivered++;
   }
   notices_.erase(notices_.begin(), notices_.begin() + static_cast<std::ptrdiff_t>(delivered));
   if (flooded_ && notices_.empty()) gate_accepting();
+}
+
+void Loop::write_notice(const Notice& notice, Bytes fields) {
+  Event* event = begin_event(sizeof(Event) + fields.size());
+  MR_CHECK(event != nullptr);
+  event->kind = static_cast<uint16_t>(notice.kind);
+  event->exchange = notice.id;
+  event->status = notice.status;
+  event->head_a = notice.head_a;
+  event->head_b = notice.head_b;
+  event->header_length = static_cast<uint32_t>(fields.size());
+  if (!fields.empty()) std::memcpy(event + 1, fields.data(), fields.size());
+  end_event(event);
 }
 
 // --- held back and written ---

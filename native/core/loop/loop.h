@@ -100,7 +100,7 @@ class Loop final {
   [[nodiscard]] bool can_open_exchange();
   [[nodiscard]] Event* begin_event(size_t size);
   void end_event(Event* event);
-  void notify(const Notice& notice);
+  void notify(const Notice& notice, Bytes fields = {});
   [[nodiscard]] bool can_emit();
   // The same, without waiting for it.
   [[nodiscard]] bool can_log() { return notices_.empty() && lane_.has_room(head_room_); }
@@ -153,6 +153,7 @@ class Loop final {
   void offer_all();
   void flush_all();
   void deliver_notices();
+  void write_notice(const Notice& notice, Bytes fields);
   void expire();
   void begin_close(Milliseconds force_after, Milliseconds idle_for, bool takes_backlog);
   void leave_group(bool takes_backlog);

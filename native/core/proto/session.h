@@ -88,8 +88,9 @@ class Sink {
   virtual void become(std::unique_ptr<Session> session) = 0;
   // The exchange is a socket from here on, no longer a request in flight.
   virtual void open_socket(ExchangeId id) = 0;
-  // It is over: its last notice. The id is dead from here on.
-  virtual void close_socket(const Notice& last) = 0;
+  // It is over: its last notice. The id is dead from here on. `fields` goes with it as the event's
+  // header text where the lane has room.
+  virtual void close_socket(const Notice& last, Bytes fields = {}) = 0;
   // `part` is a frame of the message, which is kept until it has left.
   virtual void write_shared(SharedMessageRef message, Bytes part) = 0;
   virtual void count_dropped() = 0;  // a message that was published, for want of room

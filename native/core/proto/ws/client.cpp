@@ -25,8 +25,8 @@ class ClientSession final : public Session {
  private:
   [[nodiscard]] bool judge(const ResponseHead& head, const HeaderField* fields, Sink& sink);
   void announce(const ResponseHead& head, const HeaderField* fields, Sink& sink);
-  void refuse(ErrorCode error, uint32_t status, Sink& sink);
-  void say(ErrorCode error, uint32_t status, Sink& sink);
+  void refuse(ErrorCode error, uint32_t status, Sink& sink, Bytes fields = {});
+  void say(ErrorCode error, uint32_t status, Sink& sink, Bytes fields = {});
 
   ClientOptions options_;
   DeflateParameters agreed_;
@@ -90,7 +90,9 @@ bool ClientSession::judge(const ResponseHead& head, const HeaderField* fields, S
     error = ErrorCode::WsRejected;
   }
   if (error == ErrorCode::None) return true;
-  refuse(error, head.status, sink);
+  std::string text(fields_text_size(fields, head.header_count), '\0');
+  static_cast<void>(write_fields_text(fields, head.header_count, text.data()));
+  refuse(error, head.status, sink, text);
   return false;
 }
 
@@ -108,15 +110,16 @@ void ClientSession::announce(const ResponseHead& head, const HeaderField* fields
   sink.end_event(event);
 }
 
-void ClientSession::refuse(ErrorCode error, uint32_t status, Sink& sink) {
-  say(error, status, sink);
+void ClientSession::refuse(ErrorCode error, uint32_t status, Sink& sink, Bytes fields) {
+  say(error, status, sink, fields);
   sink.abort(CloseCause::CloseCalled);
 }
 
-void ClientSession::say(ErrorCode error, uint32_t status, Sink& sink) {
+void ClientSession::say(ErrorCode error, uint32_t status, Sink& sink, Bytes fields) {
   if (std::exchange(over_, true)) return;
   sink.close_socket(
-      {options_.id, EventKind::Refused, static_cast<uint16_t>(error), options_.ticket, status});
+      {options_.id, EventKind::Refused, static_cast<uint16_t>(error), options_.ticket, status},
+      fields);
 }
 
 void ClientSession::peer_closed(Sink& sink) {
