@@ -99,12 +99,9 @@ napi_value Bridge::take_text(napi_env env, uint32_t index, bool is_ascii) {
   napi_value text = nullptr;
   if (index >= bodies_.size()) return text;
   Blob body = std::move(bodies_[index]);
-  if (is_ascii) {
-    napi_create_string_latin1(env, body.data(), body.size(), &text);
-  } else {
-    napi_create_string_utf8(env, body.data(), body.size(), &text);
-  }
-  return text;
+  napi_status status = is_ascii ? napi_create_string_latin1(env, body.data(), body.size(), &text)
+                                : napi_create_string_utf8(env, body.data(), body.size(), &text);
+  return status == napi_ok ? text : nullptr;
 }
 
 // Zeroed memory of the system costs nothing before it is touched.

@@ -52,6 +52,7 @@ class Bridge final {
   void flush();  // rings the loop if commands were written since the last time
 
   [[nodiscard]] Napi::Value take_body(Napi::Env env, uint32_t index);
+  // Null when it is longer than a string can be.
   [[nodiscard]] napi_value take_text(napi_env env, uint32_t index, bool is_ascii);
   void drop_bodies() { bodies_.clear(); }
   [[nodiscard]] size_t body_count() const { return bodies_.size(); }

@@ -156,10 +156,12 @@ bool read_socket(const Napi::Object& object, SocketSettings& settings) {
   int64_t payload = number_of(object, "payloadMax", -1);
   int64_t backlog = number_of(object, "backlogMax", -1);
   int64_t overflow = number_of(object, "overflow", -1);
-  if (payload < 0 || payload > UINT32_MAX || backlog < 0 || backlog > UINT32_MAX || overflow < 0 ||
-      overflow > static_cast<int64_t>(Overflow::Buffer))
+  int64_t text = number_of(object, "textMax", -1);
+  if (payload < 0 || payload > UINT32_MAX || text < 0 || text > UINT32_MAX || backlog < 0 ||
+      backlog > UINT32_MAX || overflow < 0 || overflow > static_cast<int64_t>(Overflow::Buffer))
     return fail(object.Env(), "socket");
   settings.payload_bytes_max = static_cast<uint32_t>(payload);
+  settings.text_bytes_max = static_cast<uint32_t>(text);
   settings.backlog_bytes_max = static_cast<uint32_t>(backlog);
   settings.overflow = static_cast<Overflow>(overflow);
   settings.pings = flag_of(object, "pings");

@@ -22,6 +22,7 @@ export interface NativeRoute {
 /** What the WebSockets of one handler are governed by. */
 export interface NativeSocketSettings {
   readonly payloadMax: number; // bytes of a received message
+  readonly textMax: number; // likewise of a text
   readonly backlogMax: number; // bytes waiting for the peer
   readonly overflow: number; // 0 close, 1 drop, 2 buffer
   readonly pings: boolean;
@@ -278,8 +279,10 @@ export interface Binding {
     key: string,
     request: string,
   ): boolean;
-  /** As takeBody(), for a large text message. */
-  takeText(blob: number, isAscii: boolean): string;
+  /** As takeBody(), for a large text message; undefined when no string can be so long. */
+  takeText(blob: number, isAscii: boolean): string | undefined;
+  /** Whether there is a zlib: without one, nothing is compressed. */
+  hasZlib(): boolean;
   /** Two connected sockets of this process, as descriptors that the caller owns. */
   socketPair(): readonly [number, number];
   /** Resets the exchange's connection. `cause`: a number of CAUSES; `code`: a row of ERRORS. */

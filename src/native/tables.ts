@@ -93,7 +93,7 @@ export const ERRORS = [
   { name: "WsOrigin", code: "ERR_MILLRACE_WS_ORIGIN", status: 403, text: "The Origin is not among allowedOrigins." },
   { name: "WsProtocol", code: "ERR_MILLRACE_WS_PROTOCOL", status: 0, text: "The peer broke the WebSocket protocol; the socket was closed with 1002." },
   { name: "WsBadText", code: "ERR_MILLRACE_WS_BAD_TEXT", status: 0, text: "A text message or close reason is not valid UTF-8; the socket was closed with 1007." },
-  { name: "WsTooBig", code: "ERR_MILLRACE_WS_TOO_BIG", status: 0, text: "A message is larger than maxPayloadLength; the socket was closed with 1009." },
+  { name: "WsTooBig", code: "ERR_MILLRACE_WS_TOO_BIG", status: 0, text: "A message is larger than maxPayloadLength, or a text longer than any string; the socket was closed with 1009." },
   { name: "WsBadDeflate", code: "ERR_MILLRACE_WS_BAD_DEFLATE", status: 0, text: "A compressed message cannot be decompressed; the socket was closed with 1007." },
   { name: "WsTimeout", code: "ERR_MILLRACE_WS_TIMEOUT", status: 0, text: "Nothing came from the peer for idleTimeout, or it did not finish in time what it had begun." },
   { name: "WsBacklog", code: "ERR_MILLRACE_WS_BACKLOG", status: 0, text: "More than backpressureLimit waited for a peer that does not read; the socket was closed with 1013." },

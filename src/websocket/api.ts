@@ -164,7 +164,8 @@ export interface WebSocketHandler<D = unknown, P extends string = string> {
   /** Whether `request` of the socket is kept; it costs memory per socket. @default false */
   readonly keepRequest?: boolean;
   /**
-   * Bytes of one received message, decompressed, 0 to 2^31 - 1. Beyond: close code 1009.
+   * Bytes of one received message, decompressed, 0 to 2^31 - 1. Beyond: close code 1009. A text has
+   * 2^29 - 24 bytes at most, as no string is longer (`buffer.constants.MAX_STRING_LENGTH`).
    * @default 1_048_576
    */
   readonly maxPayloadLength?: number;

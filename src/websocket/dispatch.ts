@@ -7,6 +7,7 @@ import { DRAIN_REPORT, type NativeSocket } from "./socket.ts";
 
 const FIXED_BYTES = 64;
 const DEFLATE_AGREED = 1; // headB of Opened
+const TOO_BIG = 1009;
 
 // Methods that Buffer has and its types lack: no decoder object, no options.
 interface Slices {
@@ -28,7 +29,10 @@ export function dispatchMessage(
   // What natively owns memory is taken in any case.
   if ((flags & EVENT_FLAG.bodyIsBlob) !== 0) {
     const data = takeLarge(sockets.native, flags, (words[base + W.blob] as number) >>> 0);
-    if (!isOther) socket?.arrived(MESSAGE, data);
+    if (isOther) return;
+    // Natively such a text is refused before: only an engine with shorter strings gets here.
+    if (data === undefined) socket?.shut(TOO_BIG, "");
+    else socket?.arrived(MESSAGE, data);
     return;
   }
   if (isOther || socket === undefined) return;
@@ -49,7 +53,7 @@ function textOf(buffer: Buffer, flags: number, from: number, to: number): string
     : slices.utf8Slice(from, to);
 }
 
-function takeLarge(native: Binding, flags: number, blob: number): string | Uint8Array {
+function takeLarge(native: Binding, flags: number, blob: number): string | Uint8Array | undefined {
   if ((flags & EVENT_FLAG.text) !== 0)
     return native.takeText(blob, (flags & EVENT_FLAG.ascii) !== 0);
   const taken = native.takeBody(blob);

@@ -1,5 +1,6 @@
 // A WebSocketHandler: checked once, with messages that name the option, and made into what its
 // sockets share.
+import { constants } from "node:buffer";
 import { callable, checkRecord, integer, invalidOption, oneOf, truth } from "../check.ts";
 import { show } from "../errors.ts";
 import type { NativeSocketSettings } from "../native/binding.ts";
@@ -147,6 +148,7 @@ export function settingsOf(
   return {
     payloadMax: intOf(name, handler, "maxPayloadLength", mebi, 0, SIZE_MAX, "bytes"),
     backlogMax: intOf(name, handler, "backpressureLimit", 16 * mebi, 1024, BACKLOG_MAX, "bytes"),
+    textMax: constants.MAX_STRING_LENGTH,
     overflow: OVERFLOWS.indexOf(overflow),
     pings: truthOf(name, handler, "sendPings", true),
     automaticPong: truthOf(name, handler, "automaticPong", true),

@@ -1,4 +1,5 @@
 // Handshakes without native code: hooks, origins, sub-protocols, upgrade() in handlers, options.
+import { constants } from "node:buffer";
 import { describe, expect, it } from "vitest";
 import { raw, type Socket, serve, type WebSocketHandler } from "../../src/index.ts";
 import { EVENT } from "../../src/native/tables.ts";
@@ -235,6 +236,7 @@ describe("options", () => {
     expect(fake.options?.sockets).toEqual([
       {
         payloadMax: 1_048_576,
+        textMax: constants.MAX_STRING_LENGTH,
         backlogMax: 16_777_216,
         overflow: 0,
         pings: true,

@@ -23,8 +23,9 @@ struct DeflateSettings {
 enum class Overflow : uint8_t { Close, Drop, Buffer };
 
 struct SocketSettings {
-  uint32_t payload_bytes_max = 1 << 20;  // of a received message, decompressed
-  uint32_t backlog_bytes_max = 1 << 24;  // waiting for the peer
+  uint32_t payload_bytes_max = 1 << 20;       // of a received message, decompressed
+  uint32_t text_bytes_max = (1u << 29) - 24;  // likewise of a text: V8 has no longer string
+  uint32_t backlog_bytes_max = 1 << 24;       // waiting for the peer
   Overflow overflow = Overflow::Close;
   bool pings = true;                    // ask before the idle timeout
   bool automatic_pong = true;           // answer pings (RFC 6455 5.5.2)

@@ -86,11 +86,12 @@ ErrorCode WsSession::judge(const FrameHead& head) const {
   size_t before = is_first || is_compressed ? 0 : incoming_->used;
   if (is_compressed) {
     // What comes out is judged as it comes; but empty blocks could go on without end (RFC 1951).
-    uint64_t most = uint64_t{settings_.payload_bytes_max} + settings_.payload_bytes_max / 8 + 1024;
+    uint64_t most = uint64_t{payload_most} + payload_most / 8 + 1024;
     uint64_t arrived = is_first ? 0 : incoming_->arrived;
     return head.length > most - arrived ? ErrorCode::WsTooBig : ErrorCode::None;
+  size_t payload_most = payload_max(is_first ? head.opcode : incoming_->opcode);
   }
-  if (head.length > settings_.payload_bytes_max - before) return ErrorCode::WsTooBig;
+  if (head.length > payload_most - before) return ErrorCode::WsTooBig;
   return ErrorCode::None;
 }
 
@@ -99,6 +100,11 @@ bool WsSession::may_hand_over(Sink& sink) {
   stuck_ = true;
   return false;
 }
+size_t WsSession::payload_max(Opcode opcode) const {
+  if (opcode != Opcode::Text) return settings_.payload_bytes_max;
+  return std::min(settings_.payload_bytes_max, settings_.text_bytes_max);
+}
+
 
 bool WsSession::take_control(Opcode opcode, Bytes bytes, Sink& sink) {
   if (opcode == Opcode::Close) return take_close(bytes, sink);
@@ -168,13 +174,13 @@ bool WsSession::take_piece(MutableBytes rest, size_t& consumed, Sink& sink) {
   return end_message(sink);
 }
 
-// Bytes of the message, at most maxPayloadLength of them whatever the peer announces.
+// Bytes of the message, at most payload_max() of them whatever the peer announces.
 bool WsSession::add(Bytes piece, bool is_last, Sink& sink) {
   Incoming& incoming = *incoming_;
   size_t before = incoming.used;
   ErrorCode error = ErrorCode::None;
   if (incoming.compressed) {
-    error = incoming.inflater->inflate(piece, is_last, settings_.payload_bytes_max, incoming.bytes,
+    error = incoming.inflater->inflate(piece, is_last, payload_max(incoming.opcode), incoming.bytes,
                                        incoming.used);
   } else if (!piece.empty()) {
     size_t needed = incoming.used + piece.size();

@@ -112,6 +112,7 @@ class WsSession final : public Session {
   void hand_over(Opcode opcode, bool ascii, Bytes bytes, Blob blob, Sink& sink);
   [[nodiscard]] std::unique_ptr<Inflater> take_inflater(Sink& sink);
   void give_back(std::unique_ptr<Inflater> inflater, Sink& sink);
+  [[nodiscard]] size_t payload_max(Opcode opcode) const;
   // --- out ---
   void send(const Command& command, Bytes payload, Sink& sink);
   void send_shared(const Command& command, Sink& sink);
