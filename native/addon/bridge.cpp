@@ -119,14 +119,30 @@ uint64_t Bridge::waiting(ExchangeId id) const {
   return uint64_t{untaken} + lane_.meters.waiting(id.slot);
 }
 
+Bridge::Fullness Bridge::judge_queue(ExchangeId id, uint64_t limit) {
+  while (waiting(id) > limit) {
+    // The loop shows more than that only after it has offered it to the kernel.
+    if (lane_.meters.waiting(id.slot) > limit) return Fullness::IsFull;
+    // It counts for no socket any more, and we have not heard so yet.
+    if (lane_.commands.is_consumed() && waiting(id) > limit)
+      return lane_.meters.waiting(id.slot) > limit ? Fullness::IsFull : Fullness::IsOver;
+    let_loop_take();
+  }
+  return Fullness::HasRoom;
+}
+
+// Back-pressure: the loop never waits for us, so it takes commands within a turn.
+void Bridge::let_loop_take() {
+  unflushed_ = true;
+  host_.make_room(*this);
+  sched_yield();
+}
+
 Bridge::Room Bridge::begin_command(size_t content_size) {
   size_t size = sizeof(Command) + content_size;
   char* record = lane_.commands.reserve(size);
   while (record == nullptr) {
-    // Back-pressure: the loop never waits for us, so it takes commands within a turn.
-    unflushed_ = true;
-    host_.make_room(*this);
-    sched_yield();
+    let_loop_take();
     record = lane_.commands.reserve(size);
   }
   auto* command = new (record) Command();

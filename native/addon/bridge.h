@@ -64,6 +64,10 @@ class Bridge final {
   }
   // 0 when the slot is another's by now, or not yet its own.
   [[nodiscard]] uint64_t waiting(ExchangeId id) const;
+  // Whether the kernel refuses more than `limit` bytes of what was sent. What the loop has not come
+  // to is no fault of the peer's: it is waited for, which takes a turn of the loop at most.
+  enum class Fullness : uint8_t { HasRoom, IsFull, IsOver };
+  [[nodiscard]] Fullness judge_queue(ExchangeId id, uint64_t limit);
   [[nodiscard]] Mailbox& mailbox() { return loop_.mailbox(); }
 
   [[nodiscard]] Lane& lane() { return lane_; }
@@ -81,6 +85,7 @@ class Bridge final {
   [[nodiscard]] bool is_queue_of(ExchangeId id) const {
     return queues_ != nullptr && queues_[id.slot].generation == id.generation + 1;
   }
+  void let_loop_take();
   void measure(const Event& event, uint32_t now);
   void copy_event(const Event& event, char* out, size_t size, std::string& text);
 

@@ -56,7 +56,9 @@ napi_value send(napi_env env, napi_callback_info info) {
   if (call.bridge == nullptr) return number(env, kIsReleased);
   ExchangeId id{call.handle & Bridge::kSlotMask, uint_of(env, call.arguments[1])};
   uint64_t waiting = call.bridge->waiting(id);
-  if (waiting > uint_of(env, call.arguments[3])) return number(env, kIsFull);
+  Bridge::Fullness fullness = call.bridge->judge_queue(id, uint_of(env, call.arguments[3]));
+  if (fullness == Bridge::Fullness::IsFull) return number(env, kIsFull);
+  if (fullness == Bridge::Fullness::IsOver) return number(env, kIsReleased);
   Bridge::Room room = begin_plain(env, call, CommandKind::Send, Bridge::kBodyRoom);
   uint32_t flags = uint_of(env, call.arguments[2]);
   Command& command = *room.command;

@@ -252,6 +252,7 @@ class FakeSink final : public Sink {
   void set_waiting(ExchangeId id, size_t bytes) override {
     MR_CHECK(is_open(id));
     waiting = bytes;
+    waiting_most = std::max(waiting_most, bytes);
   }
   const SocketSettings& socket_settings(uint32_t) override { return socket; }
   ws::DeflatePool& deflate_pool() override { return deflate_pool_; }
@@ -263,6 +264,9 @@ class FakeSink final : public Sink {
   size_t dropped = 0;
   size_t taken = 0;
   size_t waiting = 0;
+  size_t waiting_most = 0;
+  // While it is set what is written leaves by flush() only, as it does before the end of a turn.
+  bool is_mid_turn = false;
   // While it is set nothing that is written leaves.
   bool peer_is_stuck = false;
   void settle_slowly(size_t bytes) {  // so many bytes leave
@@ -418,7 +422,7 @@ class FakeSink final : public Sink {
     while (is_open_) {
       answer_endings();
       if (!is_open_) return;
-      if (buffered_ + files_queued_ > 0 && !peer_is_stuck) {
+      if (buffered_ + files_queued_ > 0 && !peer_is_stuck && !is_mid_turn) {
         buffered_ = files_queued_ = 0;
         session_->flushed(*this);
       }
@@ -432,7 +436,8 @@ class FakeSink final : public Sink {
         starved_ = muted_ = false;
         resume();
       }
-      if (!offer_due_ && (buffered_ + files_queued_ == 0 || peer_is_stuck)) return;
+      bool stays = peer_is_stuck || is_mid_turn;
+      if (!offer_due_ && (buffered_ + files_queued_ == 0 || stays)) return;
       if (!offer_due_) continue;
       if (offers_late) return;
       paused_ = false;

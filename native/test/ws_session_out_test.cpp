@@ -236,6 +236,30 @@ TEST("what JavaScript sends itself is its own to bound") {
   EXPECT(rig.sink.waiting == 50 * 1004);
 }
 
+TEST("the meter shows more than the limit only when the peer has refused it") {
+  for (const uint32_t limit : {1024u, 65'536u, 200'000u}) {
+    context = std::to_string(limit);
+    WsRig rig(with_backlog(limit));
+    rig.sink.is_mid_turn = true;
+    std::string expected;
+    for (int i = 0; i < 200; i++) {
+      const std::string payload = std::to_string(i) + repeated('a', 4000);
+      if (i % 3 == 0) {
+        rig.send_shared(shared_message(1, payload));
+      } else {
+        rig.send(payload);
+      }
+      expected += (i == 0 ? "text " : "; text ") + shown(payload);
+    }
+    EXPECT(rig.sink.waiting_most <= limit);
+    EXPECT(rig.is_open() && rig.sink.dropped == 0);
+    rig.sink.is_mid_turn = false;
+    rig.sink.settle_now();
+    EXPECT(rig.wire() == expected);
+    EXPECT(rig.sink.waiting == 0);
+  }
+}
+
 TEST("the meter follows what waits, with the connection too") {
   WsRig rig(with_backlog(10'000'000));
   rig.sink.peer_is_stuck = true;

@@ -147,7 +147,8 @@ export interface WebSocketHandler<D = unknown, P extends string = string> {
   /** Whether pings are answered with a pong, ahead of what waits. @default true */
   readonly automaticPong?: boolean;
   /**
-   * Bytes that may wait for a peer, 1024 to 2^30; what is beyond is for `onBackpressure`.
+   * Bytes that may wait for a peer, 1024 to 2^30; what is beyond is for `onBackpressure`. What the
+   * kernel takes at once does not wait, however much is sent in one turn.
    * @default 16_777_216
    */
   readonly backpressureLimit?: number;

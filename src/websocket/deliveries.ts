@@ -45,8 +45,7 @@ export class Deliveries {
     const pending = new Set<NativeSocket>();
     for (const socket of sockets) {
       const own = ownSocket(service, socket);
-      // Those that natively would be dropped say nothing of it.
-      if (own.readyState <= 1 && !own.isFull) pending.add(own);
+      if (own.readyState <= 1) pending.add(own);
       else lost.add(own);
     }
     const failed = [...lost];

@@ -291,11 +291,6 @@ export class NativeSocket<D = unknown> implements Socket<D> {
     return this.#rare?.topics ?? NO_TOPICS;
   }
 
-  /** Whether a message would be dropped for what waits already. */
-  get isFull(): boolean {
-    return this.rules.dropsMessages && this.bufferedAmount > this.rules.backlogMax;
-  }
-
   /** close(), unchecked: 1005 is a close frame without a code. */
   shut(code: number, reason: string): void {
     this.#turnDeaf();

@@ -59,6 +59,12 @@ class Ring final {
     return end - head_seen_ <= capacity_;
   }
 
+  // Whether the consumer is done with all that was committed.
+  [[nodiscard]] bool is_consumed() const {
+    // Pairs with the release store in pop(): what it did with the records is seen.
+    return shared_head_.load(std::memory_order_acquire) == tail_;
+  }
+
   // --- consumer ---
 
   // The oldest record, or null when there is none.

@@ -116,7 +116,8 @@ class WsSession final : public Session {
   // --- out ---
   void send(const Command& command, Bytes payload, Sink& sink);
   void send_shared(const Command& command, Sink& sink);
-  [[nodiscard]] bool overflows(Sink& sink);
+  [[nodiscard]] bool overflows(size_t size, Sink& sink);
+  void offer_excess(size_t size, Sink& sink);
   void put(Opcode opcode, Bytes payload, bool compressed, bool at_once, Sink& sink);
   void put_blob(Opcode opcode, Blob blob, size_t length, bool compressed, Sink& sink);
   [[nodiscard]] bool put_compressed(Opcode opcode, Bytes payload, Sink& sink);
