@@ -168,6 +168,7 @@ bool read_socket(const Napi::Object& object, SocketSettings& settings) {
   settings.automatic_pong = flag_of(object, "automaticPong");
   settings.idle_timeout = number_of(object, "idleTimeout", 0);
   settings.close_timeout = number_of(object, "closeTimeout", 0);
+  settings.message_timeout = number_of(object, "messageTimeout", 0);
   Napi::Value deflate = object.Get("deflate");
   return !deflate.IsObject() || read_deflate(deflate.As<Napi::Object>(), settings.deflate);
 }

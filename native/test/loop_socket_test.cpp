@@ -158,6 +158,31 @@ TEST("the meters say what was taken and what waits, and nothing at the end") {
   EXPECT(rig.lane().meters.waiting(end.id.slot) == 0);
 }
 
+TEST("sockets that were opened at once are not asked at once whether they are there") {
+  constexpr size_t kSockets = 300;
+  Rig rig;
+  std::vector<End> ends;
+  for (size_t i = 0; i < kSockets; i++) ends.push_back(open_socket(rig));
+  size_t all = 0;
+  size_t most = 0;
+  rig.pass(29'999);
+  for (int second = 30; second <= 61; second++) {
+    size_t pings = 0;
+    for (const End& end : ends) {
+      const std::string bytes = rig.sim().read(end.peer);
+      EXPECT(bytes.empty() || (second > 30 && bytes == std::string("\x89\0", 2)));
+      pings += bytes.size() / 2;
+    }
+    all += pings;
+    most = std::max(most, pings);
+    rig.pass(second < 61 ? 1000 : 0);
+  }
+  EXPECT(all == kSockets);
+  EXPECT(most <= 2 * kSockets / 45);  // a socket is asked every 45 s on average
+  rig.pass(59'000);
+  EXPECT(shown_events(rig.take()).empty());
+}
+
 TEST("open sockets leave their places in flight to requests") {
   Limits limits;
   limits.in_flight_max = 1;

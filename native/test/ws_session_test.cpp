@@ -191,6 +191,48 @@ TEST("a message that is announced too large is refused before it comes") {
   EXPECT(rig.events() == "ended 1009 broken WsTooBig");
 }
 
+TEST("a text has its own limit, which is that of a string, for all forms of frames") {
+  for (const ws::Role role : {ws::Role::Server, ws::Role::Client}) {
+    for (const uint8_t opcode : {uint8_t{1}, uint8_t{2}}) {
+      for (const size_t size : {99, 100, 101, 1000}) {
+        context = std::to_string(opcode) + " " + std::to_string(size);
+        WsRig::Setting setting;
+        setting.role = role;
+        setting.socket.payload_bytes_max = 1000;
+        setting.socket.text_bytes_max = 100;
+        setting.deflate = {.enabled = true};
+        const std::string payload(size, 'x');
+        const bool is_good = opcode == 2 || size <= 100;
+        const std::string expected = is_good ? (opcode == 2 ? "binary " : "ascii ") + shown(payload)
+                                             : "ended 1009 broken WsTooBig";
+        FrameSpec spec = WsRig(setting).from_peer(opcode);
+        FrameSpec rest = spec;
+        rest.opcode = 0;
+        WsRig whole(setting);
+        whole.feed(frame(spec, payload));
+        EXPECT(whole.events() == expected);
+        WsRig cut(setting);
+        cut.feed_bytewise(frame(spec, payload));
+        EXPECT(cut.events() == expected);
+        WsRig compressed(setting);
+        Blob out;
+        size_t used = 0;
+        const auto deflater = ws::Deflater::make(6, 15);
+        EXPECT(deflater->compress(payload, out, used));
+        spec.rsv1 = true;
+        compressed.feed(frame(spec, out.bytes().substr(0, used)));
+        EXPECT(compressed.events() == expected);
+        spec.rsv1 = spec.fin = false;
+        WsRig fragments(setting);
+        fragments.feed(frame(spec, payload.substr(0, 50)));
+        fragments.feed(frame(rest, payload.substr(50)));
+        EXPECT(fragments.events() == expected);
+        EXPECT(is_good || fragments.wire() == "close 1009 ");
+      }
+    }
+  }
+}
+
 TEST("many tiny fragments make one message") {
   WsRig rig;
   rig.feed(frame({.fin = false}, ""));
@@ -504,7 +546,9 @@ TEST("without pings a silent peer goes at the idle timeout, and 0 switches it of
 }
 
 TEST("bytes of any kind count as a sign of life") {
-  WsRig rig;
+  WsRig::Setting setting;
+  setting.socket.message_timeout = 0;
+  WsRig rig(setting);
   const std::string bytes = text_frame(repeated('a', 50));
   for (size_t i = 0; i < bytes.size(); i++) {
     rig.sink.advance(50'000);
@@ -512,6 +556,71 @@ TEST("bytes of any kind count as a sign of life") {
   }
   EXPECT(rig.events() == "ascii " + repeated('a', 50));
   EXPECT(rig.wire().empty());
+}
+
+// So many bytes each `every` ms, until it is over or `span` has passed; how long that was.
+Milliseconds trickle(WsRig& rig, size_t bytes, Milliseconds every, Milliseconds span) {
+  const Milliseconds begin = rig.sink.now();
+  while (rig.is_open() && rig.sink.now() - begin < span) {
+    rig.sink.advance(every);
+    rig.feed(repeated('a', bytes));
+  }
+  return rig.sink.now() - begin;
+}
+
+WsRig::Setting timed(Milliseconds message) {
+  WsRig::Setting setting;
+  setting.socket.idle_timeout = 400;
+  setting.socket.message_timeout = message;
+  return setting;
+}
+
+TEST("a message that trickles is given up when its time is over, whole frames or fragments") {
+  const std::string frame_begin = binary_frame(repeated('a', 100'000)).substr(0, 20);
+  const std::string fragment = frame({.opcode = 2, .fin = false}, "a");
+  for (const std::string& begin : {frame_begin, fragment}) {
+    WsRig rig(timed(1000));
+    rig.sink.advance(100);
+    rig.feed(begin);
+    Milliseconds span = 0;
+    for (; rig.is_open() && span < 5000; span += 50) {
+      rig.feed(begin == fragment ? ping_frame("") : "a");
+      rig.sink.advance(50);
+    }
+    EXPECT(span == 1000);
+    EXPECT(rig.wire().ends_with("close 1001 "));
+    EXPECT(rig.events().ends_with("ended 1006 broken WsTimeout"));
+    EXPECT(rig.sink.cause() == CloseCause::TimedOut);
+  }
+  WsRig endless(timed(0));
+  endless.feed(frame_begin);
+  EXPECT(trickle(endless, 1, 120, 100'000) >= 100'000 && endless.is_open());
+}
+
+TEST("a message that comes at the least rate has as long as it needs") {
+  WsRig rig(timed(1000));
+  rig.feed(binary_frame(repeated('a', 1'000'000)).substr(0, 14));
+  EXPECT(trickle(rig, 30, 100, 60'000) >= 60'000 && rig.is_open());
+  // What came faster before counts: it is the average that is judged.
+  EXPECT(trickle(rig, 20, 100, 600'000) < 100'000 && !rig.is_open());
+}
+
+TEST("the time of a message does not run while it is not read, and ends with it") {
+  WsRig rig(timed(1000));
+  const std::string bytes = binary_frame(repeated('a', 1000));
+  rig.feed(bytes.substr(0, 20));
+  rig.sink.advance(300);
+  rig.hold(true);
+  rig.sink.advance(50'000);
+  rig.hold(false);
+  EXPECT(trickle(rig, 1, 300, 900) == 900 && rig.is_open());
+  rig.feed(repeated('a', 1000 - 12 - 3));
+  EXPECT(rig.events().starts_with("binary "));
+  for (int i = 0; i < 100; i++) {
+    rig.sink.advance(100);
+    rig.feed(text_frame("a"));
+  }
+  EXPECT(rig.is_open());
 }
 
 TEST("a held socket has no idle timeout, and a new one when it is let go") {

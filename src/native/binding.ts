@@ -29,6 +29,7 @@ export interface NativeSocketSettings {
   readonly automaticPong: boolean;
   readonly idleTimeout: number; // ms; 0: off
   readonly closeTimeout: number; // ms
+  readonly messageTimeout: number; // ms; 0: off
   readonly deflate: {
     readonly level: number; // 1..9
     readonly contextTakeover: boolean;

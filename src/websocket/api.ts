@@ -181,6 +181,13 @@ export interface WebSocketHandler<D = unknown, P extends string = string> {
    */
   readonly maxTopics?: number;
   /**
+   * Milliseconds from the first byte of a message to its last, 0 to 86 400 000; one that comes at
+   * `timeouts.minReceiveRate` (a client: 256 bytes per second) on average has as long as it needs.
+   * Beyond, the peer is given up as after `idleTimeout`. 0: no limit.
+   * @default 120_000
+   */
+  readonly messageTimeout?: number;
+  /**
    * What becomes of a message for a peer that has more than `backpressureLimit` waiting: "close"
    * ends the socket with 1013, "drop" drops it, "buffer" keeps it up to 16 times the limit.
    * @default "close"
@@ -190,7 +197,10 @@ export interface WebSocketHandler<D = unknown, P extends string = string> {
   readonly perMessageDeflate?: boolean | DeflateOptions;
   /** Sub-protocols spoken here: the first of the client's that is among them is chosen. */
   readonly protocols?: readonly string[];
-  /** Whether a peer that is silent is asked with pings within `idleTimeout`. @default true */
+  /**
+   * Whether a peer that is silent is asked with a ping, when a quarter to half of `idleTimeout` has
+   * passed: each socket at a moment of its own, so that pings are spread. @default true
+   */
   readonly sendPings?: boolean;
 }
 

@@ -17,6 +17,7 @@ const SETTINGS = [
   "idleTimeout",
   "maxPayloadLength",
   "maxQueue",
+  "messageTimeout",
   "onBackpressure",
   "perMessageDeflate",
   "sendPings",

@@ -28,6 +28,7 @@ const SETTINGS = [
   "maxPayloadLength",
   "maxQueue",
   "maxTopics",
+  "messageTimeout",
   "onBackpressure",
   "perMessageDeflate",
   "protocols",
@@ -147,13 +148,14 @@ export function settingsOf(
   const mebi = MEBIBYTE;
   return {
     payloadMax: intOf(name, handler, "maxPayloadLength", mebi, 0, SIZE_MAX, "bytes"),
-    backlogMax: intOf(name, handler, "backpressureLimit", 16 * mebi, 1024, BACKLOG_MAX, "bytes"),
     textMax: constants.MAX_STRING_LENGTH,
+    backlogMax: intOf(name, handler, "backpressureLimit", 16 * mebi, 1024, BACKLOG_MAX, "bytes"),
     overflow: OVERFLOWS.indexOf(overflow),
     pings: truthOf(name, handler, "sendPings", true),
     automaticPong: truthOf(name, handler, "automaticPong", true),
     idleTimeout: intOf(name, handler, "idleTimeout", 120_000, 0, DAY_MS, "milliseconds"),
     closeTimeout: intOf(name, handler, "closeTimeout", 10_000, 1, DAY_MS, "milliseconds"),
+    messageTimeout: intOf(name, handler, "messageTimeout", 120_000, 0, DAY_MS, "milliseconds"),
     deflate: deflateOf(`${name}.perMessageDeflate`, handler.perMessageDeflate),
   };
 }

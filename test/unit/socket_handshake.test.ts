@@ -243,6 +243,7 @@ describe("options", () => {
         automaticPong: true,
         idleTimeout: 120_000,
         closeTimeout: 10_000,
+        messageTimeout: 120_000,
         deflate: null,
       },
       expect.objectContaining({

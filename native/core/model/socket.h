@@ -31,6 +31,9 @@ struct SocketSettings {
   bool automatic_pong = true;           // answer pings (RFC 6455 5.5.2)
   Milliseconds idle_timeout = 120'000;  // without a byte from the peer; 0: off
   Milliseconds close_timeout = 10'000;  // from our close frame to the end of the connection
+  // From the first byte of a message to its last, or as long as it comes at receive_rate_min; 0:
+  // off.
+  Milliseconds message_timeout = 120'000;
   DeflateSettings deflate;
 };
 

@@ -32,6 +32,11 @@ size_t WsSession::receive(MutableBytes unread, Sink& sink) {
   }
   heard_at_ = sink.now();
   pinged_ = false;
+  if (stuck_ && incoming_ != nullptr) {
+    // While it was not read it could not come.
+    incoming_->timed_from = sink.now();
+    incoming_->untimed = incoming_->read();
+  }
   stuck_ = false;
   size_t consumed = 0;
   while (is_reading() && step(unread.subspan(consumed), consumed, sink)) {}
@@ -84,15 +89,20 @@ ErrorCode WsSession::judge(const FrameHead& head) const {
   if (is_first == (incoming_ != nullptr)) return ErrorCode::WsProtocol;
   bool is_compressed = is_first ? head.rsv1 : incoming_->compressed;
   size_t before = is_first || is_compressed ? 0 : incoming_->used;
+  size_t payload_most = payload_max(is_first ? head.opcode : incoming_->opcode);
   if (is_compressed) {
     // What comes out is judged as it comes; but empty blocks could go on without end (RFC 1951).
     uint64_t most = uint64_t{payload_most} + payload_most / 8 + 1024;
     uint64_t arrived = is_first ? 0 : incoming_->arrived;
     return head.length > most - arrived ? ErrorCode::WsTooBig : ErrorCode::None;
-  size_t payload_most = payload_max(is_first ? head.opcode : incoming_->opcode);
   }
   if (head.length > payload_most - before) return ErrorCode::WsTooBig;
   return ErrorCode::None;
+}
+
+size_t WsSession::payload_max(Opcode opcode) const {
+  if (opcode != Opcode::Text) return settings_.payload_bytes_max;
+  return std::min(settings_.payload_bytes_max, settings_.text_bytes_max);
 }
 
 bool WsSession::may_hand_over(Sink& sink) {
@@ -100,11 +110,6 @@ bool WsSession::may_hand_over(Sink& sink) {
   stuck_ = true;
   return false;
 }
-size_t WsSession::payload_max(Opcode opcode) const {
-  if (opcode != Opcode::Text) return settings_.payload_bytes_max;
-  return std::min(settings_.payload_bytes_max, settings_.text_bytes_max);
-}
-
 
 bool WsSession::take_control(Opcode opcode, Bytes bytes, Sink& sink) {
   if (opcode == Opcode::Close) return take_close(bytes, sink);
@@ -139,6 +144,7 @@ bool WsSession::begin_frame(const FrameHead& head, Sink& sink) {
     incoming_ = std::make_unique<Incoming>();
     incoming_->opcode = head.opcode;
     incoming_->compressed = head.rsv1;
+    incoming_->timed_from = sink.now();
     if (head.rsv1) {
       incoming_->inflater = take_inflater(sink);
       if (incoming_->inflater == nullptr) {

@@ -61,6 +61,10 @@ class WsSession final : public Session {
     uint64_t arrived = 0;  // payload bytes of all its frames so far, the current one included
     uint64_t left = 0;     // of the current frame's payload
     uint64_t phase = 0;    // bytes of it that have been
+    // It is timed from here on, without the payload bytes that had been read before.
+    Milliseconds timed_from = 0;
+    uint64_t untimed = 0;
+    [[nodiscard]] uint64_t read() const { return arrived - left; }
     uint32_t mask = 0;
     Opcode opcode = Opcode::Text;
     bool compressed = false;
@@ -108,11 +112,11 @@ class WsSession final : public Session {
   bool end_message(Sink& sink);
   bool add(Bytes piece, bool is_last, Sink& sink);
   [[nodiscard]] ErrorCode judge(const FrameHead& head) const;
+  [[nodiscard]] size_t payload_max(Opcode opcode) const;
   [[nodiscard]] bool may_hand_over(Sink& sink);
   void hand_over(Opcode opcode, bool ascii, Bytes bytes, Blob blob, Sink& sink);
   [[nodiscard]] std::unique_ptr<Inflater> take_inflater(Sink& sink);
   void give_back(std::unique_ptr<Inflater> inflater, Sink& sink);
-  [[nodiscard]] size_t payload_max(Opcode opcode) const;
   // --- out ---
   void send(const Command& command, Bytes payload, Sink& sink);
   void send_shared(const Command& command, Sink& sink);
@@ -151,7 +155,9 @@ class WsSession final : public Session {
   void lost(Sink& sink);
   void end_if_lost(Sink& sink);
   // --- time ---
-  [[nodiscard]] Milliseconds next_due() const;
+  [[nodiscard]] Milliseconds next_due(const Sink& sink) const;
+  [[nodiscard]] Milliseconds message_due(const Sink& sink) const;
+  [[nodiscard]] Milliseconds ping_lead() const;
   void arm(Sink& sink);
 
   const ExchangeId id_;

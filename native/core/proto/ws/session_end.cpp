@@ -180,20 +180,42 @@ void WsSession::gone(Sink& sink) {
 
 // --- time ---
 
-Milliseconds WsSession::next_due() const {
+Milliseconds WsSession::next_due(const Sink& sink) const {
   if (state_ == State::Closing || state_ == State::Leaving || state_ == State::Ending)
     return closing_since_ + settings_.close_timeout;
   // A peer that we do not read cannot be heard.
-  if (state_ == State::Over || settings_.idle_timeout == 0 || held_ || stuck_ || choked_)
-    return kNever;
+  if (state_ == State::Over || held_ || stuck_ || choked_) return kNever;
+  Milliseconds message = message_due(sink);
+  if (settings_.idle_timeout == 0) return message;
   bool asks = settings_.pings && !pinged_;
-  return heard_at_ + (asks ? settings_.idle_timeout / 2 : settings_.idle_timeout);
+  Milliseconds silence = asks ? settings_.idle_timeout / 2 - ping_lead() : settings_.idle_timeout;
+  return message == kNever ? heard_at_ + silence : std::min(message, heard_at_ + silence);
+}
+
+// Silence ends with every byte, so a message that trickles has a time of its own: without it, it
+// would hold its memory for ever.
+Milliseconds WsSession::message_due(const Sink& sink) const {
+  if (incoming_ == nullptr || incoming_->complete || settings_.message_timeout == 0) return kNever;
+  Milliseconds longest = settings_.message_timeout;
+  int64_t rate = sink.limits().receive_rate_min;
+  if (rate > 0) {
+    auto read = static_cast<int64_t>(incoming_->read() - incoming_->untimed);
+    longest = std::max<Milliseconds>(longest, read * 1000 / rate);
+  }
+  return incoming_->timed_from + longest;
+}
+
+// Peers that were last heard at the same moment are asked at different ones, up to a quarter of the
+// timeout earlier: by multiples of the golden ratio, which lie evenly however many there are.
+Milliseconds WsSession::ping_lead() const {
+  uint32_t share = id_.slot * 2654435769u;
+  return settings_.idle_timeout / 4 * Milliseconds{share} >> 32;
 }
 
 // A deadline that comes too soon costs one look when it passes; moving it would cost one per
 // message.
 void WsSession::arm(Sink& sink) {
-  Milliseconds due = next_due();
+  Milliseconds due = next_due(sink);
   if (due == kNever || (armed_at_ != kNever && armed_at_ <= due)) return;
   armed_at_ = due;
   sink.set_deadline(due);
@@ -201,7 +223,7 @@ void WsSession::arm(Sink& sink) {
 
 void WsSession::deadline(Sink& sink) {
   armed_at_ = kNever;
-  Milliseconds due = next_due();
+  Milliseconds due = next_due(sink);
   if (due == kNever || sink.now() < due) return arm(sink);
   // JavaScript does not get done with what came before: the peer waits no longer.
   if (state_ == State::Ending) return close(ending_code_, {}, sink);
@@ -209,7 +231,9 @@ void WsSession::deadline(Sink& sink) {
     if (state_ == State::Closing) end(kAbnormal, false, ErrorCode::WsTimeout, sink);
     return sink.abort(CloseCause::TimedOut);
   }
-  if (settings_.pings && !pinged_) {
+  Milliseconds message = message_due(sink);
+  bool is_late = message != kNever && message <= sink.now();
+  if (settings_.pings && !pinged_ && !is_late) {
     pinged_ = true;
     put(Opcode::Ping, {}, false, true, sink);
     return arm(sink);
