@@ -33,6 +33,7 @@ import type { PublishOptions, SendManyOptions, SendManyReport, Socket } from "./
 import { joinThread, leaveThread, makeSocketService, startSync } from "./websocket/publish.ts";
 import { viewOf } from "./websocket/sockets.ts";
 import { topicOf } from "./websocket/topics.ts";
+import { warnWithoutZlib } from "./websocket/zlib.ts";
 
 const BATCH_BYTES = 262_144;
 const LOG_CLOSE_MS = 1000;
@@ -200,6 +201,7 @@ class NativeServer implements Server {
         makeDispatch(service, batch),
       );
       server = new NativeServer(service, settings, opened, restart);
+      warnWithoutZlib(native, table.sockets);
       made = log.serverId;
       return server;
     } catch (cause) {

@@ -10,6 +10,7 @@
 #include "addon/call.h"
 #include "addon/content.h"
 #include "addon/host.h"
+#include "core/base/zlib.h"
 #include "core/lane/hub.h"
 #include "core/model/error.h"
 #include "core/model/shared_message.h"
@@ -55,10 +56,10 @@ napi_value send(napi_env env, napi_callback_info info) {
   Call call(env, info, 5);
   if (call.bridge == nullptr) return number(env, kIsReleased);
   ExchangeId id{call.handle & Bridge::kSlotMask, uint_of(env, call.arguments[1])};
-  uint64_t waiting = call.bridge->waiting(id);
   Bridge::Fullness fullness = call.bridge->judge_queue(id, uint_of(env, call.arguments[3]));
   if (fullness == Bridge::Fullness::IsFull) return number(env, kIsFull);
   if (fullness == Bridge::Fullness::IsOver) return number(env, kIsReleased);
+  uint64_t waiting = call.bridge->waiting(id);
   Bridge::Room room = begin_plain(env, call, CommandKind::Send, Bridge::kBodyRoom);
   uint32_t flags = uint_of(env, call.arguments[2]);
   Command& command = *room.command;
@@ -338,6 +339,10 @@ Napi::Value socket_pair(const Napi::CallbackInfo& info) {
   return pair;
 }
 
+Napi::Value has_zlib(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), zlib() != nullptr);
+}
+
 // blob, isAscii
 napi_value take_text(napi_env env, napi_callback_info info) {
   Call call(env, info, 2);
@@ -369,6 +374,7 @@ void add_sockets(Napi::Env env, Napi::Object exports, Environment& environment) 
   add("subscriberCount", &subscriber_count);
   add("sendMany", &send_many);
   add("takeText", &take_text);
+  exports.Set("hasZlib", Napi::Function::New<has_zlib>(env, "hasZlib"));
   exports.Set("connect", Napi::Function::New<connect>(env, "connect", &environment));
   exports.Set("socketPair", Napi::Function::New<socket_pair>(env, "socketPair", &environment));
 }

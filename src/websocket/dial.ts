@@ -76,7 +76,8 @@ export interface Patience {
 
 /**
  * Checks and puts together what does not change from attempt to attempt.
- * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_INVALID_HEADER
+ * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_INVALID_HEADER; with
+ * compression also ERR_MILLRACE_NO_BINARY
  */
 export function demandOf(
   name: string,
@@ -95,7 +96,8 @@ export function demandOf(
   const host = lines.take("host")[0] ?? target.host;
   let after = "Sec-WebSocket-Version: 13\r\n";
   if (asked.size > 0) after += `Sec-WebSocket-Protocol: ${[...asked].join(", ")}\r\n`;
-  if (deflate !== null) after += `Sec-WebSocket-Extensions: ${offerOf(deflate)}\r\n`;
+  if (deflate !== null && binding().hasZlib())
+    after += `Sec-WebSocket-Extensions: ${offerOf(deflate)}\r\n`;
   return {
     target,
     where: `the WebSocket ${target.href}`,

@@ -50,6 +50,8 @@ export class FakeBinding implements Binding {
   readonly controls: [kind: number, waitMs: number][] = [];
   options: NativeOptions | undefined = undefined;
   released = 0;
+  zlib = true;
+  textsAreTooLong = false;
   accepts = true;
   failure: Error | undefined = undefined;
   #dispatch: Dispatch | undefined = undefined;
@@ -239,7 +241,12 @@ export class FakeBinding implements Binding {
     return this.accepts;
   }
 
-  takeText(blob: number): string {
+  hasZlib(): boolean {
+    return this.zlib;
+  }
+
+  takeText(blob: number): string | undefined {
+    if (this.textsAreTooLong) return undefined;
     return Buffer.from(this.takeBody(blob)).toString();
   }
 

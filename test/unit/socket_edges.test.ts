@@ -457,3 +457,31 @@ describe("many", () => {
       );
   });
 });
+
+describe("what the platform lacks", () => {
+  it("is told once: a server that would compress without a zlib", async () => {
+    const said = warnings();
+    const about = (): string[] => said.texts.filter((text) => text.includes("zlib"));
+    await start({ perMessageDeflate: true });
+    fake.zlib = false;
+    await start({});
+    await settled();
+    expect(about()).toEqual([]);
+    await start({ perMessageDeflate: true });
+    await start({ perMessageDeflate: { level: 1 } });
+    await settled();
+    said.stop();
+    expect(about()).toEqual([
+      expect.stringContaining("perMessageDeflate has no effect: no zlib was found"),
+    ]);
+  });
+
+  it("closes with 1009 what is too long for a string, and calls nobody", async () => {
+    const { handle } = await open(noting());
+    events.length = 0;
+    fake.textsAreTooLong = true;
+    fake.news([{ kind: EVENT.Message, handle, body: "long", asBlob: true }]);
+    expect(fake.log).toEqual([`close ${handle} 1009`]);
+    expect(events).toEqual([]);
+  });
+});

@@ -123,6 +123,16 @@ describe("options", () => {
     });
   });
 
+  it("offers no compression where there is no zlib", () => {
+    const fake = new FakeBinding();
+    setBinding(fake);
+    const { deflate } = settingsOf("x", { perMessageDeflate: true });
+    const offer = /Sec-WebSocket-Extensions: permessage-deflate;/;
+    expect(demandOf("connect()", "ws://a.example", {}, deflate).after).toMatch(offer);
+    fake.zlib = false;
+    expect(demandOf("connect()", "ws://a.example", {}, deflate).after).not.toContain("Extensions");
+  });
+
   it("says the request in an order of its own, Host first", () => {
     const { before, after } = demandOf(
       "connect()",
