@@ -108,12 +108,14 @@ function silentOnes({ start }: Host): void {
       client.wire.socket.pause();
       await until("it is open", () => sockets.length === 1);
       const [ws] = sockets as [Socket];
+      // With a thread, up to three messages are between send() and what the loop has noted.
+      const most = 6.1 * 2 ** 20;
       let sent = 0;
       while (sent < 200 && ws.send(MIB) !== 0) sent += 1;
       expect(sent).toBeLessThan(200); // the kernel has taken some
-      expect(ws.bufferedAmount).toBeLessThanOrEqual(3.1 * 2 ** 20);
+      expect(ws.bufferedAmount).toBeLessThanOrEqual(most);
       for (let i = 0; i < 100; i += 1) expect(ws.send(MIB)).toBe(0);
-      expect(ws.bufferedAmount).toBeLessThanOrEqual(3.1 * 2 ** 20);
+      expect(ws.bufferedAmount).toBeLessThanOrEqual(most);
       if (onBackpressure === "close") {
         await told(events, "close");
         expect(events).toEqual(["error ERR_MILLRACE_WS_BACKLOG", "close 1013"]);
