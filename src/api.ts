@@ -12,10 +12,11 @@ import type { HeadersInit } from "./lines.ts";
 import type { LogLevel } from "./logging/levels.ts";
 import type { MultipartOptions, Part } from "./multipart.ts";
 import type { CAUSES } from "./native/tables.ts";
-import type { DrainOptions, Source } from "./outgoing.ts";
+import type { DrainOptions } from "./outgoing.ts";
 import type { Params } from "./params.ts";
 import type { ServerCloseOptions } from "./restart/options.ts";
 import type { SavedFile, SaveOptions } from "./saving.ts";
+import type { Source } from "./sources.ts";
 import type {
   PublishOptions,
   SendManyOptions,

@@ -64,7 +64,7 @@ export type {
   ShutdownOptions,
   TimeoutOptions,
 } from "./options.ts";
-export type { DrainOptions, Source } from "./outgoing.ts";
+export type { DrainOptions } from "./outgoing.ts";
 export type { Params } from "./params.ts";
 export type { TrustProxy } from "./proxies.ts";
 export type { RefusalCode, RefusalStatus, Refusals } from "./refusals.ts";
@@ -83,6 +83,7 @@ export {
 export type { SavedFile, SaveOptions } from "./saving.ts";
 export * as scgi from "./scgi/index.ts";
 export { serve } from "./server.ts";
+export type { Source } from "./sources.ts";
 export type { SyncAdapter, SyncContext, SyncDriver, SyncMessage } from "./sync/adapter.ts";
 export type {
   DeflateOptions,

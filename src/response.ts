@@ -16,18 +16,22 @@ import { downloadLine, fileError, type SendFileOptions, sendFileText } from "./f
 import type { Incoming } from "./incoming.ts";
 import { HeaderLines, type HeadersInit } from "./lines.ts";
 import { COMMAND_FLAG, EVENT_FLAG } from "./native/tables.ts";
+import { type DrainOptions, Outgoing, orGiveUp, sparingLeft } from "./outgoing.ts";
 import {
-  type DrainOptions,
-  Outgoing,
-  orGiveUp,
-  pump,
-  readerOf,
-  type Source,
-  type SourceReader,
-  sparingLeft,
-} from "./outgoing.ts";
+  checkBodiless,
+  checkEvents,
+  checkInformational,
+  checkLength,
+  checkRedirect,
+  checkStatus,
+  ended,
+  fileIsSent,
+  hasBegun,
+  isBodilessStatus,
+} from "./misuse.ts";
 import type { NativeReq } from "./request.ts";
 import type { OpenExchange, Service } from "./service.ts";
+import { pump, readerOf, type Source, type SourceReader } from "./sources.ts";
 import { encodedLocation } from "./uris.ts";
 import { ZippedOutgoing } from "./zipped.ts";
 import { Zipping } from "./zipping.ts";
@@ -45,7 +49,6 @@ const EVENT_LINES = [
   ["X-Accel-Buffering", "no"], // nginx passes events on as they come
 ] as const;
 const JSON_TYPE = "Content-Type: application/json\r\n";
-const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 
 interface Filing {
   readonly path: string;
@@ -201,10 +204,7 @@ export class NativeRes implements Res, OpenExchange {
     const settings = eventSettings(options);
     if (this.#isWritable()) {
       const lines = this.#ownLines();
-      if (lines.length >= 0) {
-        const message = `${this.req.where}: an event stream has no Content-Length; leave it out`;
-        throw new MillraceError("ERR_MILLRACE_INVALID_HEADER", message);
-      }
+      checkEvents(this.req.where, lines);
       for (const [name, value] of EVENT_LINES)
         if (!lines.has(name.toLowerCase())) lines.set(name, value);
       this.#begin();
@@ -223,12 +223,7 @@ export class NativeRes implements Res, OpenExchange {
   }
 
   informational(status: number, headers?: HeadersInit): boolean {
-    if (!Number.isInteger(status) || status < 100 || status > 199 || status === 101) {
-      throw new MillraceError(
-        "ERR_MILLRACE_INVALID_STATUS",
-        `an informational status is 100 or 102 to 199, got ${show(status)}`,
-      );
-    }
+    checkInformational(status);
     if (!this.#isWritable()) return false;
     const lines = new HeaderLines();
     if (headers !== undefined) lines.setAll(headers);
@@ -247,12 +242,7 @@ export class NativeRes implements Res, OpenExchange {
   }
 
   redirect(to: string, status = 302): boolean {
-    if (!REDIRECTS.includes(status)) {
-      throw new MillraceError(
-        "ERR_MILLRACE_INVALID_STATUS",
-        `a redirect has status ${REDIRECTS.join(", ")}, got ${show(status)}`,
-      );
-    }
+    checkRedirect(status);
     if (!this.#isWritable()) return false;
     this.#ownLines().set("Location", encodedLocation(to));
     this.#status = status;
@@ -267,12 +257,7 @@ export class NativeRes implements Res, OpenExchange {
   }
 
   status(code: number): this {
-    if (!Number.isInteger(code) || code < 200 || code > 599) {
-      throw new MillraceError(
-        "ERR_MILLRACE_INVALID_STATUS",
-        `a status is an integer from 200 to 599, got ${show(code)}`,
-      );
-    }
+    checkStatus(code);
     if (this.#isWritable()) this.#status = code;
     return this;
   }
@@ -286,7 +271,7 @@ export class NativeRes implements Res, OpenExchange {
     const reader = readerOf(source);
     try {
       if (!this.#isWritable()) throw this.req.abortReason();
-      if (this.#ending !== undefined) throw this.#hasBegun();
+      if (this.#ending !== undefined) throw hasBegun(this.req.where);
       if (options?.length !== undefined) this.header("Content-Length", options.length);
     } catch (error) {
       reader.cancel(error);
@@ -298,7 +283,7 @@ export class NativeRes implements Res, OpenExchange {
 
   write(chunk: Bytes): boolean {
     const bytes = checkedBody(chunk) ?? "";
-    this.#checkBodiless(this.#status, bytes);
+    checkBodiless(this.req.where, this.#status, bytes);
     if (this.#state === OPEN && !this.#begin()) return false;
     if (this.#state !== STREAMING || this.#outgoing === undefined) return this.#isWritable();
     const outgoing = this.#outgoing as Outgoing | ZippedOutgoing;
@@ -331,7 +316,7 @@ export class NativeRes implements Res, OpenExchange {
 
   async #file(path: string, options: SendFileOptions | undefined): Promise<void> {
     if (!this.#isWritable()) throw this.req.abortReason();
-    this.#checkBodiless(this.#status, "a file");
+    checkBodiless(this.req.where, this.#status, "a file");
     const lines = this.#lines;
     const type = lines?.has("content-type") === true ? takeType(lines) : undefined;
     const more = type === undefined ? options : { type, ...options };
@@ -553,12 +538,6 @@ export class NativeRes implements Res, OpenExchange {
     }
   }
 
-  #isBeingSent(): MillraceError {
-    const fix = "await res.file() before anything else";
-    const message = `the response to ${this.req.where} is a file; ${fix}`;
-    return new MillraceError("ERR_MILLRACE_ALREADY_ENDED", message);
-  }
-
   #finish(body: string | Uint8Array | undefined, type = ""): boolean {
     const status = this.#status;
     const lines = this.#lines;
@@ -568,9 +547,9 @@ export class NativeRes implements Res, OpenExchange {
       flags = lines.flags;
       text += lines.text;
     }
-    if (status < 206 || status === 304) this.#checkBodiless(status, body);
+    if (status < 206 || status === 304) checkBodiless(this.req.where, status, body);
     const said = lines === undefined ? -1 : lines.length;
-    const isSaid = said >= 0 && this.#checkLength(said, body);
+    const isSaid = said >= 0 && this.#isLengthSaid(said, body);
     if (this.req.target.compress !== undefined) {
       const size = byteLengthOf(body);
       const length = this.isHead && size === 0 ? said : size;
@@ -615,29 +594,16 @@ export class NativeRes implements Res, OpenExchange {
   }
 
   #isBodiless(): boolean {
-    const status = this.#status;
-    return this.isHead || status === 204 || status === 205 || status === 304;
-  }
-
-  #checkBodiless(status: number, body: string | Uint8Array | undefined): void {
-    if (status !== 204 && status !== 205 && status !== 304) return;
-    if (body === undefined || body.length === 0) return;
-    throw new MillraceError(
-      "ERR_MILLRACE_INVALID_BODY",
-      `${this.req.where}: status ${status} has no body, got ${byteLengthOf(body)} bytes`,
-    );
+    return this.isHead || isBodilessStatus(this.#status);
   }
 
   // True when the field is to be sent as said: it announces a body that this response does not
   // carry.
-  #checkLength(said: number, body: string | Uint8Array | undefined): boolean {
+  #isLengthSaid(said: number, body: string | Uint8Array | undefined): boolean {
     const has = byteLengthOf(body);
     if (has === 0 && (this.isHead || this.#status === 304)) return true;
-    if (said === has) return false;
-    const message =
-      `${this.req.where}: Content-Length says ${said}, the body has ${has} bytes; ` +
-      "leave the field out, it is written for you";
-    throw new MillraceError("ERR_MILLRACE_LENGTH_MISMATCH", message);
+    checkLength(this.req.where, said, has);
+    return false;
   }
 
   #over(state: number): void {
@@ -669,21 +635,13 @@ export class NativeRes implements Res, OpenExchange {
     return (this.#lines ??= new HeaderLines());
   }
 
-  #hasBegun(): MillraceError {
-    const fix = "set status and headers before the first write()";
-    const message = `the response to ${this.req.where} has begun; ${fix}`;
-    return new MillraceError("ERR_MILLRACE_HEADERS_SENT", message);
-  }
-
   // False when the peer has left; what cannot be done any more is then no error.
   #isWritable(): boolean {
     if (this.#state === OPEN) return true;
     if (this.#state === ABORTED) return false;
-    if (this.#filing !== undefined) throw this.#isBeingSent();
-    if (this.#state === STREAMING) throw this.#hasBegun();
-    const fix = "answer once, and return after answering";
-    const message = `the response to ${this.req.where} has been ended; ${fix}`;
-    throw new MillraceError("ERR_MILLRACE_ALREADY_ENDED", message);
+    if (this.#filing !== undefined) throw fileIsSent(this.req.where);
+    if (this.#state === STREAMING) throw hasBegun(this.req.where);
+    throw ended(this.req.where);
   }
 }
 
