@@ -234,13 +234,17 @@ export interface Res {
    * Begins a stream of server-sent events, with the headers that it takes unless they are set. It
    * stays open after the handler has returned, until it is closed or the peer leaves.
    * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_HEADERS_SENT,
-   * ERR_MILLRACE_ALREADY_ENDED, ERR_MILLRACE_INVALID_HEADER
+   * ERR_MILLRACE_ALREADY_ENDED, ERR_MILLRACE_INVALID_HEADER, ERR_MILLRACE_INVALID_STATUS (204, 205
+   * and 304 have no body)
    */
   events(options?: EventStreamOptions): EventStream;
   /**
    * Ends the response with a file: found, judged and sent natively, with ETag, Last-Modified,
    * conditional requests, ranges, and the precompressed file beside it. Resolves when it is on its
-   * way. With another status than 200 the file goes whole, whatever the request says.
+   * way. With another status than 200 the file goes whole, whatever the request says. Where
+   * Content-Encoding is set, the file is what it says, and none beside it is looked for. A failure
+   * that nobody waits for is answered by its status once the handler has returned, unless
+   * `detach()` was called.
    * @param path - of the file; below `root` when that is given, which nothing in the path can leave
    * @throws {MillraceError} ERR_MILLRACE_FILE_NOT_FOUND (404), ERR_MILLRACE_FILE_FAILED (403, 500,
    * 503): nothing has been sent then, another answer is possible; ERR_MILLRACE_ABORTED (as
@@ -277,7 +281,9 @@ export interface Res {
   /**
    * Sends what `source` gives, as fast as the peer takes it, and ends the response. Status and
    * headers go with the first bytes: until then a source that fails leaves the answer open. The
-   * source is let go (cancelled, destroyed, returned) when the peer leaves, and at once for HEAD.
+   * source is let go (cancelled, destroyed, returned) when the peer leaves, and at once for HEAD. A
+   * failure that nobody waits for is answered with 500, and told of, as that of a handler is, unless
+   * `detach()` was called.
    * @throws {MillraceError} ERR_MILLRACE_ABORTED, ERR_MILLRACE_GAVE_UP, ERR_MILLRACE_SOURCE_FAILED,
    * ERR_MILLRACE_LENGTH_MISMATCH, ERR_MILLRACE_HEADERS_SENT (as rejections)
    */

@@ -93,7 +93,7 @@ export function eventSettings(options: EventStreamOptions = {}): EventSettings {
  * await server.close();
  * ```
  */
-export class EventStream {
+export class EventStream implements AsyncDisposable {
   /** Last-Event-ID of the request: the id of the last event that this client saw; "" if none. */
   readonly lastEventId: string;
   /**
@@ -141,6 +141,12 @@ export class EventStream {
     this.#end(undefined);
   }
 
+  /** The same as `close()`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    return Promise.resolve();
+  }
+
   /** Sends a comment, which clients ignore. @returns as `send()` */
   comment(text: string): boolean {
     const lines = checkedText("a comment", text).split(LINE_END);
@@ -171,7 +177,16 @@ export class EventStream {
   beat(): void {
     if (!this.isOpen) this.close();
     else if (!this.#isSilent) this.#isSilent = true;
-    else if (this.#sink.writableLength === 0) this.#sink.write(":\n\n");
+    else if (this.#sink.writableLength === 0) this.#beat();
+  }
+
+  #beat(): void {
+    try {
+      this.#sink.write(":\n\n");
+    } catch {
+      // Nobody has called who could be told, and others wait for their beat.
+      this.#sink.cut();
+    }
   }
 
   #write(text: string): boolean {

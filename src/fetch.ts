@@ -10,7 +10,7 @@ import type { MultipartOptions, Part } from "./multipart.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import type { Service } from "./service.ts";
-import { readerOf, type SourceReader, type Step } from "./sources.ts";
+import { discard, readerOf, type SourceReader, type Step } from "./sources.ts";
 import { standardRequest } from "./standard.ts";
 import { traceparentOf } from "./trace.ts";
 import type { UpgradeOptions } from "./websocket/api.ts";
@@ -218,8 +218,7 @@ async function orLater(step: Promise<Step>): Promise<Step | typeof LATER> {
 
 function cancelBody(response: Response): void {
   if (response.body === null || response.bodyUsed || response.body.locked) return;
-  // What a source says while it is cancelled concerns nobody any more.
-  response.body.cancel().catch(() => undefined);
+  discard(response.body);
 }
 
 // Those whose body was sent without being read: they would not tell of it themselves.

@@ -1,5 +1,7 @@
 // What a response refuses: each with its code, and a message that says what to do instead.
+import type { StreamOptions } from "./api.ts";
 import { byteLengthOf } from "./body.ts";
+import { callable, checkRecord, milliseconds } from "./check.ts";
 import { MillraceError, show } from "./errors.ts";
 import type { HeaderLines } from "./lines.ts";
 
@@ -42,8 +44,12 @@ export function checkBodiless(
   throw new MillraceError("ERR_MILLRACE_INVALID_BODY", message);
 }
 
-/** @throws {MillraceError} ERR_MILLRACE_INVALID_HEADER */
-export function checkEvents(where: string, lines: HeaderLines): void {
+/** @throws {MillraceError} ERR_MILLRACE_INVALID_STATUS, ERR_MILLRACE_INVALID_HEADER */
+export function checkEvents(where: string, status: number, lines: HeaderLines): void {
+  if (isBodilessStatus(status)) {
+    const message = `${where}: status ${status} has no body, and so no events; answer with res.end()`;
+    throw new MillraceError("ERR_MILLRACE_INVALID_STATUS", message);
+  }
   if (lines.length < 0) return;
   const message = `${where}: an event stream has no Content-Length; leave it out`;
   throw new MillraceError("ERR_MILLRACE_INVALID_HEADER", message);
@@ -55,6 +61,16 @@ export function checkLength(where: string, said: number, has: number): void {
   const fix = "leave the field out, it is written for you";
   const message = `${where}: Content-Length says ${said}, the body has ${has} bytes; ${fix}`;
   throw new MillraceError("ERR_MILLRACE_LENGTH_MISMATCH", message);
+}
+
+/**
+ * How a body is streamed, but for its length, which the header lines judge.
+ * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION
+ */
+export function checkStreamOptions(name: string, options: StreamOptions): void {
+  checkRecord(name, options, ["giveUpMs", "length", "trailers"]);
+  if (options.giveUpMs !== undefined) milliseconds("giveUpMs", options.giveUpMs, 0);
+  if (options.trailers !== undefined) callable(`${name} trailers`, options.trailers);
 }
 
 /** For who sets what has been sent. */

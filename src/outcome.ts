@@ -18,7 +18,7 @@ export function runHandler(service: Service, req: NativeReq, res: NativeRes): vo
     if (raw !== undefined) {
       const result: unknown = raw(req, res);
       if (isThenable(result)) pending = result;
-      else if (!res.leave() && !req.isGivenUp) throw noReply(req);
+      else if (!res.leave() && !req.isGivenUp) throw res.failure ?? noReply(req);
     } else {
       const { ctx } = req;
       const result: unknown = (req.target.fetch as FetchHandler)(ctx.request, ctx);
@@ -43,7 +43,7 @@ async function settle(
   try {
     const result = await pending;
     if (req.target.raw !== undefined) {
-      if (!res.leave() && !req.isGivenUp) throw noReply(req);
+      if (!res.leave() && !req.isGivenUp) throw res.failure ?? noReply(req);
     } else if (result !== undefined || res.isOpen) {
       await sendResponse(req, res, result);
     }
@@ -52,9 +52,11 @@ async function settle(
   }
 }
 
-// The application's hook first; what it leaves open gets the default. Returns a promise only when
-// the hook does.
-function fail(
+/**
+ * Ends the exchange of a handler that has failed: the application's hook first; what it leaves open
+ * gets the default. Returns a promise only when the hook does.
+ */
+export function fail(
   service: Service,
   req: NativeReq,
   res: NativeRes,

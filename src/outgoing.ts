@@ -150,13 +150,20 @@ export function orGiveUp<T>(
   options: DrainOptions | undefined,
   giveUp: (error: MillraceError) => void,
 ): Promise<T> {
-  return sparingLeft(beginOrGiveUp(begin, options, giveUp));
+  return sparing(beginOrGiveUp(begin, options, giveUp));
 }
 
-/** The same promise, whose rejection may go unnoticed when the peer has left or was given up. */
-export function sparingLeft<T>(promise: Promise<T>): Promise<T> {
+/**
+ * The same promise, whose rejection may go unnoticed when the peer has left or was given up, and
+ * when somebody else knows of it.
+ */
+export function sparing<T>(
+  promise: Promise<T>,
+  isKnown: (error: unknown) => boolean = () => false,
+): Promise<T> {
   const spared: Promise<T> = promise.catch((error: unknown) => {
-    if (error instanceof MillraceError && LEFT.has(error.code)) spared.catch(() => undefined);
+    const isLeft = error instanceof MillraceError && LEFT.has(error.code);
+    if (isLeft || isKnown(error)) spared.catch(() => undefined);
     throw error;
   });
   return spared;

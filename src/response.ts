@@ -4,7 +4,7 @@ import type { AsyncResource } from "node:async_hooks";
 import { type AccelOptions, accelLines } from "./accel.ts";
 import type { Res, StreamOptions } from "./api.ts";
 import { type Bytes, byteLengthOf, checkedBody } from "./body.ts";
-import { checkRecord, truth } from "./check.ts";
+import { truth } from "./check.ts";
 import type { Choice } from "./compress.ts";
 import type { CloseCauseName } from "./connection/api.ts";
 import { causeNumber, errorNumber } from "./connection/causes.ts";
@@ -12,11 +12,10 @@ import { type CookieOptions, cookieLine } from "./cookies.ts";
 import type { Diagnosis } from "./diagnostics.ts";
 import { type ErrorCode, errnoName, MillraceError, show } from "./errors.ts";
 import { EventStream, type EventStreamOptions, eventSettings } from "./events.ts";
-import { downloadLine, fileError, type SendFileOptions, sendFileText } from "./files.ts";
+import { downloadLine, fileError, type SendFileOptions } from "./files.ts";
+import { type Filing, fileTexts } from "./filing.ts";
 import type { Incoming } from "./incoming.ts";
 import { HeaderLines, type HeadersInit } from "./lines.ts";
-import { COMMAND_FLAG, EVENT_FLAG } from "./native/tables.ts";
-import { type DrainOptions, Outgoing, orGiveUp, sparingLeft } from "./outgoing.ts";
 import {
   checkBodiless,
   checkEvents,
@@ -24,11 +23,14 @@ import {
   checkLength,
   checkRedirect,
   checkStatus,
+  checkStreamOptions,
   ended,
   fileIsSent,
   hasBegun,
   isBodilessStatus,
 } from "./misuse.ts";
+import { COMMAND_FLAG, EVENT_FLAG } from "./native/tables.ts";
+import { type DrainOptions, Outgoing, orGiveUp, sparing } from "./outgoing.ts";
 import type { NativeReq } from "./request.ts";
 import type { OpenExchange, Service } from "./service.ts";
 import { pump, readerOf, type Source, type SourceReader } from "./sources.ts";
@@ -49,12 +51,6 @@ const EVENT_LINES = [
   ["X-Accel-Buffering", "no"], // nginx passes events on as they come
 ] as const;
 const JSON_TYPE = "Content-Type: application/json\r\n";
-
-interface Filing {
-  readonly path: string;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
 
 /** The one implementation of Res. Made by dispatch.ts, one per request event. */
 export class NativeRes implements Res, OpenExchange {
@@ -77,6 +73,7 @@ export class NativeRes implements Res, OpenExchange {
   #isTracked = false;
   #isDetached = false;
   #isLeft = false; // by its handler
+  #failure: unknown = undefined; // what stream() or file() came to
 
   constructor(
     service: Service,
@@ -120,6 +117,11 @@ export class NativeRes implements Res, OpenExchange {
 
   get isAborted(): boolean {
     return this.#state === ABORTED;
+  }
+
+  /** Why there is no answer, when one was begun that failed. */
+  get failure(): unknown {
+    return this.#failure;
   }
 
   /** The handler is done. False when there is neither an answer nor anybody who might give it. */
@@ -204,7 +206,7 @@ export class NativeRes implements Res, OpenExchange {
     const settings = eventSettings(options);
     if (this.#isWritable()) {
       const lines = this.#ownLines();
-      checkEvents(this.req.where, lines);
+      checkEvents(this.req.where, this.#status, lines);
       for (const [name, value] of EVENT_LINES)
         if (!lines.has(name.toLowerCase())) lines.set(name, value);
       this.#begin();
@@ -263,18 +265,19 @@ export class NativeRes implements Res, OpenExchange {
   }
 
   stream(source: Source, options?: StreamOptions): Promise<void> {
-    return sparingLeft(this.#stream(source, options));
+    return this.#spared(this.#stream(source, options));
   }
 
   async #stream(source: Source, options: StreamOptions | undefined): Promise<void> {
-    if (options !== undefined) checkRecord("stream()", options, ["giveUpMs", "length", "trailers"]);
-    const reader = readerOf(source);
+    let reader: SourceReader | undefined;
     try {
-      if (!this.#isWritable()) throw this.req.abortReason();
-      if (this.#ending !== undefined) throw hasBegun(this.req.where);
+      reader = readerOf(source);
+      if (options !== undefined) checkStreamOptions("stream()", options);
+      this.#checkFree();
       if (options?.length !== undefined) this.header("Content-Length", options.length);
     } catch (error) {
-      reader.cancel(error);
+      reader?.cancel(error);
+      if (this.#isFree) this.#came(error);
       throw error;
     }
     const begin = (): Promise<void> => this.pumpFrom(reader, options);
@@ -311,22 +314,26 @@ export class NativeRes implements Res, OpenExchange {
   }
 
   file(path: string, options?: SendFileOptions): Promise<void> {
-    return sparingLeft(this.#file(path, options));
+    return this.#spared(this.#file(path, options));
   }
 
   async #file(path: string, options: SendFileOptions | undefined): Promise<void> {
+    try {
+      this.#sendFile(path, options);
+    } catch (error) {
+      if (this.#isFree) this.#came(error);
+      throw error;
+    }
+    await new Promise<void>((resolve, reject) => {
+      this.#filing = { path, resolve, reject };
+    });
+  }
+
+  #sendFile(path: string, options: SendFileOptions | undefined): void {
     if (!this.#isWritable()) throw this.req.abortReason();
     checkBodiless(this.req.where, this.#status, "a file");
     const lines = this.#lines;
-    const type = lines?.has("content-type") === true ? takeType(lines) : undefined;
-    const more = type === undefined ? options : { type, ...options };
-    const { headers } = this.req;
-    // Conditions and ranges concern GET and HEAD (RFC 9110 13.1, 14.2).
-    const isRead = this.isHead || this.req.isMethod("GET");
-    const field = (name: string): string | null => {
-      return isRead || name === "accept-encoding" ? headers.get(name) : null;
-    };
-    const texts = sendFileText(path, more, field, this.isHead);
+    const texts = fileTexts(this.req, this.isHead, lines, path, options);
     const { native } = this.#service;
     const status = this.#status | ((lines?.flags ?? 0) << 16);
     const text = (lines?.text ?? "") + downloadLine(path, options, lines);
@@ -336,9 +343,6 @@ export class NativeRes implements Res, OpenExchange {
     }
     this.#state = STREAMING;
     if (!this.#isTracked) this.track();
-    await new Promise<void>((resolve, reject) => {
-      this.#filing = { path, resolve, reject };
-    });
   }
 
   /** What became of file(). */
@@ -353,7 +357,9 @@ export class NativeRes implements Res, OpenExchange {
     }
     // Nothing has been sent: the handler can answer something else.
     this.#state = OPEN;
-    filing.reject(fileError(filing.path, errnoName(errno)));
+    const error = fileError(filing.path, errnoName(errno));
+    this.#came(error);
+    filing.reject(error);
   }
 
   /** Drops what the handler has set so far: an error answer must not carry its headers. */
@@ -465,10 +471,31 @@ export class NativeRes implements Res, OpenExchange {
     return true;
   }
 
-  // Nobody else will: the handler has returned, and its stream came to nothing.
-  #fail(): void {
-    this.reset();
-    this.send(500, "Internal Server Error\n", { "Content-Type": "text/plain;charset=utf-8" });
+  // What was begun has failed. Who waits for it may answer otherwise. When the handler has left and
+  // nobody does, it is answered, and told of, as if the handler had thrown it.
+  #came(error: unknown): void {
+    if (this.#isDetached) return;
+    this.#failure = error;
+    if (!this.#isLeft) return;
+    const wasOpen = this.isOpen;
+    setImmediate(() => {
+      if (wasOpen && !this.#isFree) return;
+      this.#scope.runInAsyncScope(this.#service.fail, undefined, this.req, this, error);
+    });
+  }
+
+  #spared(sending: Promise<void>): Promise<void> {
+    return sparing(sending, (error) => error === this.#failure);
+  }
+
+  // Nothing has been sent, and nothing is about to be.
+  get #isFree(): boolean {
+    return this.#state === OPEN && this.#ending === undefined;
+  }
+
+  #checkFree(): void {
+    if (!this.#isWritable()) throw this.req.abortReason();
+    if (this.#ending !== undefined) throw hasBegun(this.req.where);
   }
 
   // Mostly such a peer is gone. What waits for more is a client that half-closes: it gets what
@@ -524,18 +551,27 @@ export class NativeRes implements Res, OpenExchange {
       });
       this.end(undefined, options?.trailers?.());
     } catch (error) {
-      const wasStreaming = this.#state === STREAMING;
-      if (!wasStreaming && this.#state !== OPEN) throw error;
-      this.#ending = undefined;
-      const isOurs = error instanceof MillraceError;
-      const code = isOurs ? error.code : "ERR_MILLRACE_SOURCE_FAILED";
-      if (wasStreaming) this.cut(undefined, "Excepted", code);
-      else if (this.#isLeft && !this.#isDetached) this.#fail();
-      if (isOurs) throw error;
-      const ending = wasStreaming ? "the connection was cut" : "500 was sent";
-      const message = `${this.req.where}: the source of the response failed; ${ending}`;
-      throw new MillraceError(code, message, { cause: error });
+      throw this.#sourceFailed(error);
     }
+  }
+
+  // Gives the error that tells of it.
+  #sourceFailed(cause: unknown): unknown {
+    const wasStreaming = this.#state === STREAMING;
+    let error = cause;
+    if (wasStreaming || this.#state === OPEN) {
+      this.#ending = undefined;
+      const isOurs = cause instanceof MillraceError;
+      const code = isOurs ? cause.code : "ERR_MILLRACE_SOURCE_FAILED";
+      if (wasStreaming) this.cut(undefined, "Excepted", code);
+      if (!isOurs) {
+        const ending = wasStreaming ? "the connection was cut" : "500 was sent";
+        const message = `${this.req.where}: the source of the response failed; ${ending}`;
+        error = new MillraceError(code, message, { cause });
+      }
+    }
+    this.#came(error);
+    return error;
   }
 
   #finish(body: string | Uint8Array | undefined, type = ""): boolean {
@@ -647,10 +683,4 @@ export class NativeRes implements Res, OpenExchange {
 
 function causeOf(reason: MillraceError | undefined): CloseCauseName {
   return reason?.code === "ERR_MILLRACE_GAVE_UP" ? "TimedOut" : "CloseCalled";
-}
-
-// Content-Type goes with what the file says of itself.
-function takeType(lines: HeaderLines): string | undefined {
-  const [type] = lines.take("content-type");
-  return type;
 }

@@ -21,6 +21,7 @@ import { type Binding, binding } from "./native/binding.ts";
 import { COMMAND, ERRORS, LIMITS } from "./native/tables.ts";
 import { type ServeOptions, type Settings, validate } from "./options.ts";
 import { Outbox } from "./outbox.ts";
+import { fail } from "./outcome.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import { closeOf, type ServerCloseOptions } from "./restart/options.ts";
@@ -175,6 +176,9 @@ class NativeServer implements Server {
             req as unknown as NativeReq,
             res as NativeRes,
           );
+        },
+        fail: (req: Req, res: Res, error: unknown) => {
+          void fail(service, req as unknown as NativeReq, res as NativeRes, error);
         },
         shutdown,
         tasks,

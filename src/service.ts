@@ -56,6 +56,8 @@ export interface Service {
   readonly websocket: SocketHandler | undefined;
   /** Given from outside, so that request.ts needs nothing of fetch.ts. */
   readonly makeContext: (req: Req, res: Res) => Context;
+  /** Ends an exchange whose handler has left as if it had thrown `error`. From outside too. */
+  readonly fail: (req: Req, res: Res, error: unknown) => void;
   readonly shutdown: Shutdown;
   /** Promises of waitUntil() and onShutdown() that have not settled. */
   readonly tasks: Set<Promise<unknown>>;

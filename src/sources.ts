@@ -70,7 +70,7 @@ export function readerOf(source: unknown): SourceReader {
       return {
         next: async () => iterator.next(),
         cancel: (reason) => {
-          if (typeof destroy === "function") destroy.call(source, errorOf(reason));
+          if (typeof destroy === "function") letGo(source as Readable, reason);
           else quietly(() => iterator.return?.());
         },
       };
@@ -88,12 +88,64 @@ export function readerOf(source: unknown): SourceReader {
   throw new MillraceError("ERR_MILLRACE_INVALID_BODY", message);
 }
 
+// The iterator of a Readable listens from its first next() on. What nobody has begun to read may
+// have something to say all the same: of the reason that we give it, or of a file that is not there.
+function letGo(source: Readable, reason: unknown): void {
+  quietly(() => {
+    if (typeof source.on === "function") source.on("error", () => undefined);
+    source.destroy(errorOf(reason));
+  });
+}
+
 function streamReader(stream: ReadableStream<unknown>): SourceReader {
   const reader = stream.getReader();
+  let coming: Promise<Step> | undefined;
   return {
-    next: () => reader.read(),
-    cancel: (reason) => quietly(() => reader.cancel(reason)),
+    next: () => (coming = reader.read()),
+    cancel: (reason) => quietly(() => cancelStream(stream, reader, coming, reason)),
   };
+}
+
+/** Lets go of the body of a Response that is not sent. */
+export function discard(body: ReadableStream<unknown>): void {
+  const reader = readerOf(body);
+  if (!isIterated(body)) {
+    reader.cancel(undefined);
+    return;
+  }
+  // What Node makes of a Readable listens to it, and can let go of it, from the first read on,
+  // which waits for the stream to start.
+  reader.next().catch(() => undefined);
+  setImmediate(() => reader.cancel(undefined));
+}
+
+// What Node makes of an iterable, for a Response, closes itself when that ends, also when it has
+// been cancelled meanwhile, and an error nobody can catch ends the process. So while it waits for
+// its iterable that is told, and the stream stays as it is.
+function cancelStream(
+  stream: ReadableStream<unknown>,
+  reader: ReadableStreamDefaultReader<unknown>,
+  coming: Promise<Step> | undefined,
+  reason: unknown,
+): unknown {
+  if (coming === undefined || !isIterated(stream)) return reader.cancel(reason);
+  const cancelSource = stateOf(stateOf(stream)?.["controller"])?.["cancelAlgorithm"];
+  if (typeof cancelSource === "function") return cancelSource(reason);
+  return coming.then(() => reader.cancel(reason));
+}
+
+// Such streams are byte streams. Where Node does not show that, each may be one.
+function isIterated(stream: ReadableStream<unknown>): boolean {
+  const controller = stateOf(stream)?.["controller"];
+  return controller === undefined || controller instanceof ReadableByteStreamController;
+}
+
+function stateOf(object: unknown): Readonly<Record<string, unknown>> | undefined {
+  if (typeof object !== "object" || object === null) return undefined;
+  const symbols = Object.getOwnPropertySymbols(object);
+  const symbol = symbols.find(({ description }) => description === "kState");
+  if (symbol === undefined) return undefined;
+  return Reflect.get(object, symbol) as Readonly<Record<string, unknown>>;
 }
 
 function quietly(act: () => unknown): void {

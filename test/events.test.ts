@@ -1,8 +1,8 @@
 // Server-sent events over real sockets and in a real browser: the fields as the HTML Standard has
 // them, heartbeats, back-pressure, and the end from either side.
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
+import { type EventSink, EventStream, eventSettings } from "../src/events.ts";
 import {
-  type EventStream,
   type EventStreamOptions,
   type MillraceError,
   type Req,
@@ -187,6 +187,33 @@ onEachHost(({ start }) => {
     expect(codes).toEqual(["ERR_MILLRACE_INVALID_OPTION"]);
   });
 
+  it.each([204, 205, 304])("refuses status %i, which has no body", async (status) => {
+    const codes: string[] = [];
+    const server = await start({
+      handler: (_req, res) => {
+        try {
+          res.status(status).events({ heartbeat: 1 });
+        } catch (error) {
+          codes.push(codeOf(error));
+        }
+        res.end();
+      },
+    });
+    const client = await wire(server);
+    client.get("/");
+    const { status: answered, headers } = await client.response();
+    expect([answered, headers.has("content-type")]).toEqual([status, false]);
+    expect(codes).toEqual(["ERR_MILLRACE_INVALID_STATUS"]);
+  });
+
+  it("is closed when the block ends that uses it", async () => {
+    const { client, events } = await opened();
+    events.send("x");
+    await events[Symbol.asyncDispose]();
+    expect(events.signal.aborted).toBe(true);
+    expect((await chunkedResponse(client)).body).toBe("data: x\n\n");
+  });
+
   it("refuses a response that has begun or ended", async () => {
     const codes: string[] = [];
     const { client } = await opened(QUIET, (events, _req, res) => {
@@ -263,6 +290,33 @@ onEachHost(({ start }) => {
       set.mockRestore();
       clear.mockRestore();
     }
+  });
+
+  it("beats for others when one of them cannot be written to", () => {
+    vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const log: string[] = [];
+    const left = new AbortController().signal;
+    const sinkOf = (name: string, write: () => boolean): EventSink => ({
+      isStreaming: true,
+      writableLength: 0,
+      cut: () => void log.push(`${name} cut`),
+      drained: () => Promise.resolve(),
+      end: () => true,
+      write,
+    });
+    const broken = sinkOf("broken", () => {
+      throw new Error("no");
+    });
+    const sound = sinkOf("sound", () => {
+      log.push("beat");
+      return true;
+    });
+    const settings = eventSettings({ heartbeat: 1000 });
+    const streams = [broken, sound].map((sink) => new EventStream(sink, left, "", settings));
+    vi.advanceTimersByTime(2000);
+    for (const each of streams) each.close();
+    expect(log.slice(0, 2)).toEqual(["broken cut", "beat"]);
   });
 
   it("does not beat where an event was sent meanwhile, nor where the peer is behind", async () => {

@@ -247,6 +247,17 @@ onEachHost(({ start }) => {
     expect(tags.size).toBe(4);
   });
 
+  it("takes a file for what the handler says of its coding", async () => {
+    const server = await start({
+      handler: (_req, res) =>
+        res.header("content-encoding", "br").file(join(root, "public/app.js")),
+    });
+    const client = await wire(server);
+    client.get("/", "Accept-Encoding: gzip\r\n");
+    const { headers, body } = await client.response();
+    expect([headers.get("content-encoding"), body]).toEqual(["br", "plain();"]);
+  });
+
   it("sends large files whole, in ranges, and pipelined in order", async () => {
     const server = await serveAll();
     const url = `http://127.0.0.1:${portOf(server)}`;

@@ -13,7 +13,7 @@ export const HIGH_WATER: number = 128 * KIB;
 export const codeOf = (error: unknown): string => (error as MillraceError).code;
 
 /** The warnings of the test that is running. */
-export function watchWarnings(): readonly NodeJS.ErrnoException[] {
+export function watchWarnings(): NodeJS.ErrnoException[] {
   const warnings: NodeJS.ErrnoException[] = [];
   const onWarning = (warning: Error): void => void warnings.push(warning);
   beforeAll(() => void process.on("warning", onWarning));
@@ -22,6 +22,22 @@ export function watchWarnings(): readonly NodeJS.ErrnoException[] {
     warnings.length = 0;
   });
   return warnings;
+}
+
+/** What would have ended the process during the test that is running. */
+export function watchUncaught(): readonly unknown[] {
+  const uncaught: unknown[] = [];
+  const onUncaught = (error: unknown): void => void uncaught.push(error);
+  beforeAll(() => {
+    process.on("uncaughtExceptionMonitor", onUncaught).on("unhandledRejection", onUncaught);
+  });
+  afterAll(() => {
+    process.off("uncaughtExceptionMonitor", onUncaught).off("unhandledRejection", onUncaught);
+  });
+  beforeEach(() => {
+    uncaught.length = 0;
+  });
+  return uncaught;
 }
 
 /** Answers "/now" at once and everything else by `handler`. */
