@@ -1,5 +1,6 @@
 // What users implement and what they are handed: types only, so that the parts which make them need
 // not know each other.
+import type { Writable } from "node:stream";
 import type { AccelOptions } from "./accel.ts";
 import type { BodyOptions, Bytes } from "./body.ts";
 import type { Connection } from "./connection/api.ts";
@@ -282,7 +283,7 @@ export interface Res {
    * Sends what `source` gives, as fast as the peer takes it, and ends the response. Status and
    * headers go with the first bytes: until then a source that fails leaves the answer open. The
    * source is let go (cancelled, destroyed, returned) when the peer leaves, and at once for HEAD. A
-   * failure that nobody waits for is answered with 500, and told of, as that of a handler is, unless
+   * failure that nobody waits for is answered with 500 and told of, as that of a handler is, unless
    * `detach()` was called.
    * @throws {MillraceError} ERR_MILLRACE_ABORTED, ERR_MILLRACE_GAVE_UP, ERR_MILLRACE_SOURCE_FAILED,
    * ERR_MILLRACE_LENGTH_MISMATCH, ERR_MILLRACE_HEADERS_SENT (as rejections)
@@ -297,9 +298,22 @@ export interface Res {
    * ERR_MILLRACE_LENGTH_MISMATCH, ERR_MILLRACE_BUFFER_FULL
    */
   write(chunk: Bytes): boolean;
+  /**
+   * The response as a Node Writable: what is written to it is sent as by `write()`, at the peer's
+   * pace, and its end ends the response. It is destroyed with ERR_MILLRACE_ABORTED or
+   * ERR_MILLRACE_GAVE_UP when the peer leaves or is given up. Destroying it is a failure as that of
+   * a source of `stream()`: until the first byte the answer stays open, then the connection is cut.
+   * HEAD: what is written is dropped.
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, ERR_MILLRACE_INVALID_HEADER,
+   * ERR_MILLRACE_HEADERS_SENT, ERR_MILLRACE_ALREADY_ENDED
+   */
+  writable(options?: StreamOptions): Writable;
 }
 
-/** How `res.stream()` sends; `giveUpMs` bounds the whole, from the call to the last byte. */
+/**
+ * How `res.stream()` and `res.writable()` send. `giveUpMs` bounds the whole of the former, from the
+ * call to the last byte, and each wait for the peer of the latter.
+ */
 export interface StreamOptions extends DrainOptions {
   /**
    * Bytes of the whole, for Content-Length; the connection is cut when the source has more or less.

@@ -47,7 +47,7 @@ export function checkBodiless(
 /** @throws {MillraceError} ERR_MILLRACE_INVALID_STATUS, ERR_MILLRACE_INVALID_HEADER */
 export function checkEvents(where: string, status: number, lines: HeaderLines): void {
   if (isBodilessStatus(status)) {
-    const message = `${where}: status ${status} has no body, and so no events; answer with res.end()`;
+    const message = `${where}: status ${status} has no body, and so no events; call res.end()`;
     throw new MillraceError("ERR_MILLRACE_INVALID_STATUS", message);
   }
   if (lines.length < 0) return;

@@ -6,6 +6,7 @@ import type { Binding } from "./native/binding.ts";
 
 /** Bytes that may wait for the peer before write() says false. */
 export const HIGH_WATER_BYTES = 131_072;
+const HALF_CLOSED_MS = 1000;
 const LOW_WATER_BYTES = HIGH_WATER_BYTES / 2;
 // Who writes on regardless is stopped here: the rest of the process needs memory too.
 export const WAITING_BYTES_MAX = 67_108_864;
@@ -137,6 +138,28 @@ export class Outgoing {
     const message = `${this.#where}: ${both}; the connection was cut`;
     return new MillraceError("ERR_MILLRACE_LENGTH_MISMATCH", message);
   }
+}
+
+/**
+ * The peer has sent its last byte. Mostly it is gone then. What waits for more is a client that
+ * half-closes: it gets what comes without a long pause. While bytes wait for it the system knows
+ * whether it is there.
+ */
+export function watchHalfClosed(
+  outgoing: () => { readonly waitingBytes: number; readonly writtenBytes: number } | undefined,
+  isOver: () => boolean,
+  cut: () => void,
+  signal: AbortSignal | undefined,
+): void {
+  let seen = outgoing()?.writtenBytes ?? 0;
+  const timer = setInterval(() => {
+    const written = outgoing()?.writtenBytes ?? 0;
+    if (isOver()) clearInterval(timer);
+    else if ((outgoing()?.waitingBytes ?? 0) === 0 && written === seen) cut();
+    seen = written;
+  }, HALF_CLOSED_MS);
+  timer.unref();
+  signal?.addEventListener("abort", () => clearInterval(timer), { once: true });
 }
 
 /**

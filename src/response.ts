@@ -1,6 +1,7 @@
 // The response builder of a raw handler: collects a status and header lines, then makes one native
 // call, or begins and goes on piece by piece.
 import type { AsyncResource } from "node:async_hooks";
+import type { Writable } from "node:stream";
 import { type AccelOptions, accelLines } from "./accel.ts";
 import type { Res, StreamOptions } from "./api.ts";
 import { type Bytes, byteLengthOf, checkedBody } from "./body.ts";
@@ -35,6 +36,7 @@ import type { NativeReq } from "./request.ts";
 import type { OpenExchange, Service } from "./service.ts";
 import { pump, readerOf, type Source, type SourceReader } from "./sources.ts";
 import { encodedLocation } from "./uris.ts";
+import { writableOf } from "./writable.ts";
 import { ZippedOutgoing } from "./zipped.ts";
 import { Zipping } from "./zipping.ts";
 
@@ -44,7 +46,6 @@ const ABORTED = 2;
 const STREAMING = 3;
 const SWITCHING_PROTOCOLS = 101;
 const STATES = ["open", "ended", "aborted", "streaming"] as const;
-const HALF_CLOSED_MS = 1000;
 const EVENT_LINES = [
   ["Content-Type", "text/event-stream"],
   ["Cache-Control", "no-cache"],
@@ -284,6 +285,23 @@ export class NativeRes implements Res, OpenExchange {
     await orGiveUp(begin, options, (error) => this.cut(error));
   }
 
+  writable(options?: StreamOptions): Writable {
+    if (options !== undefined) checkStreamOptions("writable()", options);
+    if (this.#state !== ABORTED) {
+      this.#checkFree();
+      if (options?.length !== undefined) this.header("Content-Length", options.length);
+    }
+    return writableOf({
+      signal: this.#fed(),
+      write: (chunk) => this.write(chunk),
+      drained: () => this.drained(options),
+      end: () => {
+        if (!this.end(undefined, options?.trailers?.())) throw this.req.abortReason();
+      },
+      fail: (error) => void this.#sourceFailed(error),
+    });
+  }
+
   write(chunk: Bytes): boolean {
     const bytes = checkedBody(chunk) ?? "";
     checkBodiless(this.req.where, this.#status, bytes);
@@ -498,18 +516,10 @@ export class NativeRes implements Res, OpenExchange {
     if (this.#ending !== undefined) throw hasBegun(this.req.where);
   }
 
-  // Mostly such a peer is gone. What waits for more is a client that half-closes: it gets what
-  // comes without a long pause. While bytes wait for it the system knows whether it is there.
   #watchHalfClosed(): void {
-    let seen = this.#outgoing?.writtenBytes ?? 0;
-    const timer = setInterval(() => {
-      const written = this.#outgoing?.writtenBytes ?? 0;
-      if (this.#ending === undefined || this.#state === ENDED) clearInterval(timer);
-      else if (this.writableLength === 0 && written === seen) this.cut();
-      seen = written;
-    }, HALF_CLOSED_MS);
-    timer.unref();
-    this.#ending?.signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+    const isOver = (): boolean => this.#ending === undefined || this.#state === ENDED;
+    const cut = (): void => this.cut();
+    watchHalfClosed(() => this.#outgoing, isOver, cut, this.#ending?.signal);
   }
 
   #endStream(body: string | Uint8Array | undefined, trailers: HeadersInit | undefined): boolean {
@@ -539,13 +549,10 @@ export class NativeRes implements Res, OpenExchange {
       if (this.#state === STREAMING) this.end();
       return;
     }
-    const over = new AbortController();
-    this.#ending = over;
-    if (this.#state === ABORTED) over.abort(this.req.abortReason());
-    else if (this.req.aborted) this.#watchHalfClosed();
+    const signal = this.#fed();
     try {
       await pump(reader, {
-        signal: over.signal,
+        signal,
         write: (chunk) => this.write(chunk),
         drained: () => this.drained(),
       });
@@ -553,6 +560,15 @@ export class NativeRes implements Res, OpenExchange {
     } catch (error) {
       throw this.#sourceFailed(error);
     }
+  }
+
+  // Somebody feeds the response from now on; the signal aborts when that leads nowhere any more.
+  #fed(): AbortSignal {
+    const over = new AbortController();
+    this.#ending = over;
+    if (this.#state === ABORTED) over.abort(this.req.abortReason());
+    else if (this.req.aborted) this.#watchHalfClosed();
+    return over.signal;
   }
 
   // Gives the error that tells of it.

@@ -89,7 +89,7 @@ export function readerOf(source: unknown): SourceReader {
 }
 
 // The iterator of a Readable listens from its first next() on. What nobody has begun to read may
-// have something to say all the same: of the reason that we give it, or of a file that is not there.
+// have something to say all the same: the reason that we give it, or that its file is not there.
 function letGo(source: Readable, reason: unknown): void {
   quietly(() => {
     if (typeof source.on === "function") source.on("error", () => undefined);

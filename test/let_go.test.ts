@@ -1,5 +1,5 @@
-// How sources are let go that nobody has begun to read, or that end when nobody reads them any more:
-// a peer that leaves, HEAD, a wrong call. What they say then must not end the process.
+// How sources are let go that nobody has begun to read, or that end when nobody reads them any
+// more: a peer that leaves, HEAD, a wrong call. What they say then must not end the process.
 import { createReadStream, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -183,6 +183,9 @@ same<ReturnType<Res["write"]>, boolean>();
 same<ReturnType<Res["drained"]>, Promise<void>>();
 await res.stream(["a", new Uint8Array(1)], { length: 2, trailers: () => ({ a: "b" }) });
 await res.stream(new ReadableStream<Uint8Array>());
+const writable: import("node:stream").Writable = res.writable({ length: 2, giveUpMs: 100 });
+writable.end();
+await res.events()[Symbol.asyncDispose]();
 // @ts-expect-error numbers are no body
 await res.stream([1, 2]);
 await res.file("a.txt", { root: "public" });
