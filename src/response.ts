@@ -8,7 +8,7 @@ import { type Bytes, byteLengthOf, checkedBody } from "./body.ts";
 import { truth } from "./check.ts";
 import type { Choice } from "./compress.ts";
 import type { CloseCauseName } from "./connection/api.ts";
-import { causeNumber, errorNumber } from "./connection/causes.ts";
+import { causeNumber, causeOf, errorNumber } from "./connection/causes.ts";
 import { type CookieOptions, cookieLine } from "./cookies.ts";
 import type { Diagnosis } from "./diagnostics.ts";
 import { type ErrorCode, errnoName, MillraceError, show } from "./errors.ts";
@@ -31,7 +31,7 @@ import {
   isBodilessStatus,
 } from "./misuse.ts";
 import { COMMAND_FLAG, EVENT_FLAG } from "./native/tables.ts";
-import { type DrainOptions, Outgoing, orGiveUp, sparing } from "./outgoing.ts";
+import { type DrainOptions, Outgoing, orGiveUp, sparing, watchHalfClosed } from "./outgoing.ts";
 import type { NativeReq } from "./request.ts";
 import type { OpenExchange, Service } from "./service.ts";
 import { pump, readerOf, type Source, type SourceReader } from "./sources.ts";
@@ -695,8 +695,4 @@ export class NativeRes implements Res, OpenExchange {
     if (this.#state === STREAMING) throw hasBegun(this.req.where);
     throw ended(this.req.where);
   }
-}
-
-function causeOf(reason: MillraceError | undefined): CloseCauseName {
-  return reason?.code === "ERR_MILLRACE_GAVE_UP" ? "TimedOut" : "CloseCalled";
 }

@@ -1,5 +1,5 @@
 // Causes by name and number, with their levels, and what a Disconnected event says besides.
-import { errnoName, sentenceOf } from "../errors.ts";
+import { errnoName, type MillraceError, sentenceOf } from "../errors.ts";
 import { LOG_LEVELS } from "../logging/levels.ts";
 import { CAUSES, ERRORS, type ErrorCode } from "../native/tables.ts";
 import type { CloseCauseName } from "./api.ts";
@@ -31,6 +31,11 @@ export const CAUSE_NAMES: readonly string[] = CAUSES.map(({ name }) => name);
 /** The number of a cause. */
 export function causeNumber(name: CloseCauseName): number {
   return CAUSE_NAMES.indexOf(name);
+}
+
+/** The cause of the end of an exchange that the application cuts. */
+export function causeOf(reason: MillraceError | undefined): CloseCauseName {
+  return reason?.code === "ERR_MILLRACE_GAVE_UP" ? "TimedOut" : "CloseCalled";
 }
 
 /** The number of a code, as commands have it; 0 for none. */

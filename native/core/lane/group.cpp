@@ -38,9 +38,7 @@ uint32_t Group::reserve(uint32_t self) {
   }
 }
 
-void Group::add(uint32_t loop) {
-  seats_[loop].connections.fetch_add(1, std::memory_order_relaxed);
-}
+void Group::add(uint32_t loop) { seats_[loop].connections.fetch_add(1, std::memory_order_relaxed); }
 
 void Group::give_back(uint32_t loop) {
   seats_[loop].connections.fetch_sub(1, std::memory_order_relaxed);
