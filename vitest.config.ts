@@ -26,8 +26,9 @@ const retried: Reporter = {
 /** Begins with what takes longest, which would run alone at the end: its files are short. */
 class LongestFirst extends BaseSequencer {
   static readonly names = [
-    ...["workers", "flood", "websocket_workers", "websocket_faults", "browser_websocket"],
-    ...["websocket_nginx", "websocket_ends", "websocket_crowd", "clients", "restart"],
+    // Those that compute beside those that wait.
+    ...["workers", "browser_websocket", "websocket_nginx", "websocket_workers", "clients"],
+    ...["websocket_ends", "restart", "flood", "cluster", "websocket_faults", "websocket_crowd"],
   ];
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId }: TestSpecification): number => {

@@ -3,7 +3,7 @@
 import { describe, it } from "vitest";
 import { runScenario, SCENARIOS } from "./support/scenarios.ts";
 
-const ROUNDS = process.env["MILLRACE_SANITIZED"] === undefined ? 10 : 4; // an even number
+const ROUNDS = process.env["MILLRACE_SANITIZED"] === undefined ? 6 : 2; // an even number
 
 describe.each([0, 1])("loops: %i", (loops) => {
   for (const scenario of SCENARIOS) {

@@ -27,17 +27,18 @@ class Meters final {
   Meters(const Meters&) = delete;
   Meters& operator=(const Meters&) = delete;
 
-  // Relaxed all: what is a moment old is as good. The total wraps and is never reset, so that the
-  // reuse of a slot cannot be mistaken.
+  // What is a moment old is as good, but who sees bytes taken sees them waiting too: `taken` is
+  // written last and read first. The total wraps and is never reset, so that the reuse of a slot
+  // cannot be mistaken.
   void add_taken(uint32_t slot, uint32_t bytes) {
     std::atomic<uint32_t>& taken = slots_[slot].taken;
-    taken.store(taken.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
+    taken.store(taken.load(std::memory_order_relaxed) + bytes, std::memory_order_release);
   }
   void set_waiting(uint32_t slot, uint32_t bytes) {
     slots_[slot].waiting.store(bytes, std::memory_order_relaxed);
   }
   [[nodiscard]] uint32_t taken(uint32_t slot) const {
-    return slots_[slot].taken.load(std::memory_order_relaxed);
+    return slots_[slot].taken.load(std::memory_order_acquire);
   }
   [[nodiscard]] uint32_t waiting(uint32_t slot) const {
     return slots_[slot].waiting.load(std::memory_order_relaxed);

@@ -119,6 +119,7 @@ class WsSession final : public Session {
   void give_back(std::unique_ptr<Inflater> inflater, Sink& sink);
   // --- out ---
   void send(const Command& command, Bytes payload, Sink& sink);
+  void put_sent(const Command& command, Bytes payload, Sink& sink);
   void send_shared(const Command& command, Sink& sink);
   [[nodiscard]] bool overflows(size_t size, Sink& sink);
   void offer_excess(size_t size, Sink& sink);

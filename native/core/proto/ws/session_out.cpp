@@ -52,7 +52,12 @@ void WsSession::command(const Command& command, Sink& sink) {
 
 void WsSession::send(const Command& command, Bytes payload, Sink& sink) {
   if ((command.flags & kCommandShared) != 0) return send_shared(command, sink);
+  put_sent(command, payload, sink);
+  // Last: before it is among what waits, JavaScript would count it nowhere.
   sink.count_taken(id_, command.body_length);
+}
+
+void WsSession::put_sent(const Command& command, Bytes payload, Sink& sink) {
   offer_excess(command.body_length, sink);
   if (!may_send()) return drop_blob(command);
   auto opcode = static_cast<Opcode>(command.status);
