@@ -41,6 +41,9 @@ class Run extends Child {
 }
 
 describe.each([0, 1])("a cluster, loops: %i", (loops) => {
+  // What only the threads themselves do is the same with every host.
+  const itOnce = it.runIf(loops === 0);
+
   it("starts its threads on one port, and closes and disposes each once", async () => {
     const run = new Run("plain", loops);
     const url = await run.url();
@@ -98,7 +101,7 @@ describe.each([0, 1])("a cluster, loops: %i", (loops) => {
     expect(run.last?.counts).toEqual([4, 2, 2, 0]);
   });
 
-  it("tries again when a replacement does not start", async () => {
+  itOnce("tries again when a replacement does not start", async () => {
     const run = new Run("failsOnce", loops);
     const url = await run.url();
     await expect(run.ask(url, "/exit")).rejects.toThrow();
@@ -127,7 +130,7 @@ describe.each([0, 1])("a cluster, loops: %i", (loops) => {
     });
   });
 
-  it("terminates a thread that does not answer any more", async () => {
+  itOnce("terminates a thread that does not answer any more", async () => {
     const run = new Run("blocked", loops);
     await run.succeeds();
     expect(run.last).toEqual({
@@ -136,7 +139,7 @@ describe.each([0, 1])("a cluster, loops: %i", (loops) => {
     });
   });
 
-  it("is over with its last thread when none is replaced", async () => {
+  itOnce("is over with its last thread when none is replaced", async () => {
     const run = new Run("noRespawn", loops);
     const url = await run.url();
     const ended = new Set<string | undefined>();
@@ -149,7 +152,7 @@ describe.each([0, 1])("a cluster, loops: %i", (loops) => {
     expect(run.last?.["ends"]).toEqual({ completed: 0, forced: 0, terminated: 0 });
   });
 
-  it("tells of a dispose() that throws, and of timers that are left, and ends", async () => {
+  itOnce("tells of a dispose() that throws, and of timers that are left, and ends", async () => {
     for (const mode of ["disposeThrows", "timers"]) {
       const run = new Run(mode, loops);
       await run.url();

@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { outputOf } from "./support/child.ts";
 import { runScenario, SCENARIOS } from "./support/scenarios.ts";
 
-const ROUNDS = 5; // workers.test.ts has more of them, on the Node that runs it
+const ROUNDS = 3; // workers.test.ts has more of them, on the Node that runs it
 const wanted = process.env["MILLRACE_COMPAT"] ?? "";
 const versions = /^\d\d(,\d\d)*$/.test(wanted) ? wanted.split(",") : ["22", "24", "26"];
 const cache = fileURLToPath(new URL("../node_modules/.cache/millrace-nodes", import.meta.url));
