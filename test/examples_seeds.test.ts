@@ -12,6 +12,41 @@ import { until } from "./support/until.ts";
 import { Wire } from "./support/wire.ts";
 
 declareExamples((file) => file.startsWith("seeds/"), {
+  "seeds/advanced-websockets.mjs": async ({ url }) => {
+    const channel = (name: string) => enter(`${url}/channels/${name}`);
+    const [one, heardByOne] = await channel("mills");
+    const [two, heardByTwo] = await channel("mills");
+    const [three, heardByThree] = await channel("stones");
+    const words = (heard: string[]) => heard.filter((each) => !each.includes("heartbeat"));
+    one.send("grain");
+    await until("both of the channel have it", () => words(heardByTwo).length === 1);
+    await until("every socket has a heartbeat", () =>
+      [heardByOne, heardByTwo, heardByThree].every((heard) => heard.join().includes("heartbeat")),
+    );
+    expect([heardByOne, heardByTwo, heardByThree].map(words)).toEqual([["grain"], ["grain"], []]);
+    for (const client of [one, two, three]) {
+      client.close();
+      await once(client, "close");
+    }
+  },
+
+  "seeds/basic-router.mjs": async ({ url }) => {
+    expect((await ask(url)).text).toBe("Hello, World!");
+    expect((await ask(`${url}/missing`)).status).toBe(404);
+    const refused = await ask(url, { method: "DELETE" });
+    expect([refused.status, refused.headers.get("allow")]).toEqual([405, "GET, HEAD, OPTIONS"]);
+  },
+
+  "seeds/basic-websockets.mjs": async ({ child, url }) => {
+    const [client, heard] = await enter(`${url}/ws`);
+    await until("the greeting has come", () => heard.length === 1);
+    expect(heard).toEqual(["Hello world from WebSocket!"]);
+    client.send("hallo");
+    await child.said(/heard: hallo\n/);
+    client.close();
+    await child.said(/closed\n/);
+  },
+
   "seeds/basic.mjs": async ({ url }) => {
     const { status, text, headers } = await ask(url);
     expect([status, headers.get("content-type")]).toEqual([200, "text/plain"]);
@@ -134,6 +169,15 @@ declareExamples((file) => file.startsWith("seeds/"), {
     expect(numbers.map(([, n]) => Number(n))).toEqual(Array.from({ length: 300 }, (_, n) => n));
     expect(before).toMatch(/^\S+ INFO +HTTP-1 - listening at http/);
     expect(after).toMatch(/ INFO +HTTP-1 - stopped: .*\n$/);
+  },
+
+  "seeds/multipart.mjs": async ({ url }) => {
+    const form = new FormData();
+    form.set("subject", "mill");
+    form.set("file", new File(["grain"], "a b.txt", { type: "text/plain" }));
+    const { text } = await ask(url, { method: "POST", body: form });
+    expect(text).toBe("subject - text/plain 4\nfile a b.txt text/plain 5\n");
+    expect((await ask(url, { method: "POST", body: "no form" })).status).toBe(415);
   },
 
   "seeds/path-params.mjs": async ({ url }) => {

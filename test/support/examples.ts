@@ -121,6 +121,7 @@ export function declareExamples(
         CLIENTS: String(file.endsWith("wsmulticasttest.mjs") ? load.CLIENTS / 5 : load.CLIENTS),
         ROUNDS: String(load.ROUNDS),
         MULTICASTS: String(load.MULTICASTS),
+        TICK_MS: "5",
       });
       try {
         const [, url = ""] = await child.said(/ on ((?:http|scgi):\/\/[^/\s]+|unix:\S+).*\n/);
