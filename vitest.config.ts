@@ -26,9 +26,9 @@ const retried: Reporter = {
 /** Begins with what takes longest, which would run alone at the end: its files are short. */
 class LongestFirst extends BaseSequencer {
   static readonly names = [
-    // Those that compute beside those that wait.
-    ...["workers", "browser_websocket", "websocket_nginx", "websocket_workers", "clients"],
-    ...["websocket_ends", "restart", "flood", "cluster", "websocket_faults", "websocket_crowd"],
+    // Those that compute beside those that wait, and Chromium, which does both, with the latter.
+    ...["workers", "websocket_nginx", "restart", "websocket_workers", "clients", "websocket_ends"],
+    ...["browser_websocket", "flood", "cluster", "websocket_faults", "websocket_crowd"],
   ];
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId }: TestSpecification): number => {
