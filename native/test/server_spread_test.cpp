@@ -3,6 +3,8 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <string>
 #include <thread>
@@ -99,17 +101,30 @@ bool knock(uint16_t port) {
 
 int lowest_free_descriptor() { return Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)).get(); }
 
+// Six clients that connect and ask again and again, until nobody takes them any more.
+class Knockers final {
+ public:
+  explicit Knockers(uint16_t port) {
+    for (std::thread& client : clients_) {
+      client = std::thread([this, port] { lost_ += knock(port) ? 0 : 1; });
+    }
+  }
+  int lost() {
+    for (std::thread& client : clients_) client.join();
+    return lost_;
+  }
+
+ private:
+  std::atomic<int> lost_{0};
+  std::array<std::thread, 6> clients_;
+};
+
 TEST("loops that close one after another lose nobody on the way between them") {
   for (int round = 0; round < 5; round++) {
     int before = lowest_free_descriptor();
     {
       Running running(options_of(4, {tcp()}));
-      uint16_t port = running.port();
-      std::atomic<int> lost{0};
-      std::vector<std::thread> clients;
-      for (int i = 0; i < 6; i++) {
-        clients.emplace_back([port, &lost] { lost += knock(port) ? 0 : 1; });
-      }
+      Knockers knockers(running.port());
       EXPECT(eventually([&] { return running.sum(&Stats::accepted) > 100; }));
       for (size_t i = 0; i < 4; i++) running.answerer(i).stop();
       running.server().release_listeners();
@@ -117,8 +132,7 @@ TEST("loops that close one after another lose nobody on the way between them") {
         EXPECT(put_control(running.server().loop(i).lane(), CommandKind::Close, 200));
         running.server().loop(i).poller().wake();
       }
-      for (std::thread& client : clients) client.join();
-      EXPECT(lost == 0);
+      EXPECT(knockers.lost() == 0);
       EXPECT(eventually([&] { return running.sum(&Stats::connections) == 0; }));
       EXPECT(running.sum(&Stats::in_flight) == 0);
       EXPECT(running.sum(&Stats::idle) == 0);
@@ -133,16 +147,10 @@ TEST("stop closes what is on its way between loops") {
     int before = lowest_free_descriptor();
     {
       Running running(options_of(4, {tcp()}));
-      uint16_t port = running.port();
-      std::atomic<int> lost{0};
-      std::vector<std::thread> clients;
-      for (int i = 0; i < 6; i++) {
-        clients.emplace_back([port, &lost] { lost += knock(port) ? 0 : 1; });
-      }
+      Knockers knockers(running.port());
       EXPECT(eventually([&] { return running.sum(&Stats::accepted) > 100; }));
       running.server().stop();
-      for (std::thread& client : clients) client.join();
-      EXPECT(lost == 0);
+      EXPECT(knockers.lost() == 0);
       EXPECT(running.sum(&Stats::connections) == 0);
       EXPECT(running.sum(&Stats::blocks) == 0);
     }

@@ -6,7 +6,7 @@ export async function init({ data, index, port, signal, threads }) {
   const { counts, mode } = data;
   const turn = Atomics.add(counts, 0, 1); // of all init() calls
   if (mode === "throws" && index === 1) throw new TypeError("init threw on purpose");
-  if (mode === "hangs") await new Promise((resolve) => setTimeout(resolve, 600_000));
+  if (mode === "hangs") await new Promise(() => setInterval(() => undefined, 1000)); // never
   if (mode === "nested") await cluster(import.meta.url, { data });
   if (mode === "failsOnce" && turn === 2) throw new Error("failed once on purpose");
   signal.addEventListener("abort", () => Atomics.add(counts, 2, 1));
