@@ -1,5 +1,6 @@
 // How the TypeScript tests run: each file in a process of its own, so that a native crash ends one
 // file only.
+import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type Reporter, type TestModule, type TestSpecification } from "vitest/node";
@@ -20,6 +21,16 @@ const retried: Reporter = {
         }
       }
     }
+  },
+};
+
+/** Names the files that did not pass, in the file that scripts/sanitized.mjs asks for. */
+const unfinished: Reporter = {
+  onTestRunEnd(modules: readonly TestModule[]): void {
+    const file = process.env["MILLRACE_UNFINISHED"];
+    if (file === undefined) return;
+    const left = modules.filter((module) => !["passed", "skipped"].includes(module.state()));
+    writeFileSync(file, left.map((module) => `${module.relativeModuleId}\n`).join(""));
   },
 };
 
@@ -56,7 +67,7 @@ export default defineConfig({
     // CI's machine stands still at times: .ci/run lists what passed at the second try.
     retry: isCI ? 1 : 0,
     sequence: { sequencer: LongestFirst },
-    reporters: ["default", retried],
+    reporters: ["default", retried, unfinished],
     testTimeout: sanitized ? 60_000 : 20_000,
     hookTimeout: sanitized ? 60_000 : 20_000,
     coverage: {

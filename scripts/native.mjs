@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // Builds and runs what is compiled: one verb per use, each in a build folder of its own.
 //   ts [--clean] · addon · core [debug|release|asan|tsan] · benches
-//   test [debug|asan|tsan] [ctest's words] · vitest-asan [files] · vitest-tsan [files]
+//   test [debug|asan|tsan] [ctest's words]        (or MILLRACE_TEST_FLAVOUR says which)
+//   vitest-asan [files] · vitest-tsan [files]
 //   clang-tidy [files]        (fuzzing: fuzz.mjs)
 import { rmSync } from "node:fs";
 import { join } from "node:path";
@@ -60,7 +61,9 @@ function benches() {
 
 function test(words) {
   const named = Object.hasOwn(flavours, words[0] ?? "");
-  const flavour = flavourOf(named ? words.shift() : "debug");
+  const flavour = flavourOf(
+    named ? words.shift() : (process.env["MILLRACE_TEST_FLAVOUR"] ?? "debug"),
+  );
   if (flavour === flavours.asan || flavour === flavours.tsan) cmakeSanitized(flavour, "tests");
   else cmake(flavour, ["-DMILLRACE_ADDON=OFF"]);
   const how = ["--verbose", "--parallel", String(jobs)];

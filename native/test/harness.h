@@ -62,6 +62,6 @@ inline int run_all(int argc, char** argv) {
   static void MR_TEST_NAME(line)()
 #define TEST_EXPAND(title, line) TEST_AT(title, line)
 // Each file wraps its tests in an anonymous namespace. The title is a sentence about behaviour.
-#define TEST(title) TEST_EXPAND(title, __LINE__)
+#define TEST(title) TEST_EXPAND(title, __COUNTER__)
 #define EXPECT(expression) \
   ::millrace::test::expect(static_cast<bool>(expression), #expression, __FILE__, __LINE__)

@@ -12,14 +12,14 @@ struct Row {
   uint16_t status;
 };
 
-constexpr std::array kRows = {
+constexpr std::array kErrorRows = {
     Row{"", "", 0},
 #define MR_ERROR(name, code, status, sentence) Row{#code, sentence, status},
 #include "core/model/errors.def"
 #undef MR_ERROR
 };
 
-const Row& row_of(ErrorCode code) { return kRows[static_cast<size_t>(code)]; }
+const Row& row_of(ErrorCode code) { return kErrorRows[static_cast<size_t>(code)]; }
 
 }  // namespace
 

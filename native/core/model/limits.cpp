@@ -5,7 +5,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::array kRows = {
+constexpr std::array kLimitRows = {
 #define MR_LIMIT(name, group, public_name, unit, value, floor, ceiling, sentence) \
   LimitRow{#public_name, floor, ceiling, &Limits::name},
 #include "core/model/limits.def"
@@ -15,12 +15,12 @@ constexpr std::array kRows = {
 }  // namespace
 
 const LimitRow* limit_rows(size_t& count) {
-  count = kRows.size();
-  return kRows.data();
+  count = kLimitRows.size();
+  return kLimitRows.data();
 }
 
 bool limits_are_valid(const Limits& limits) {
-  for (const LimitRow& row : kRows) {
+  for (const LimitRow& row : kLimitRows) {
     int64_t value = limits.*row.field;
     if (value < row.floor || value > row.ceiling) return false;
   }

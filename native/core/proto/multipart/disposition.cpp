@@ -13,7 +13,7 @@ using multipart::Backslash;
 using multipart::Parameter;
 using multipart::ParameterReader;
 
-enum class Result : uint8_t { Good, Malformed, Refused };
+enum class Outcome : uint8_t { Good, Malformed, Refused };
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -107,43 +107,43 @@ struct Seen {
   bool extended_is_good = false;
 };
 
-Result take_parameter(const Parameter& parameter, Backslash backslash, Seen& seen,
-                      Disposition& disposition) {
+Outcome take_parameter(const Parameter& parameter, Backslash backslash, Seen& seen,
+                       Disposition& disposition) {
   const bool is_name = equals_folded(parameter.name, "name");
   const bool is_filename = equals_folded(parameter.name, "filename");
   if (is_name || is_filename) {
     bool& seen_before = is_name ? seen.name : seen.filename;
-    if (seen_before) return Result::Refused;
+    if (seen_before) return Outcome::Refused;
     seen_before = true;
     std::string ignored;
     std::string& filename = seen.extended_is_good ? ignored : disposition.filename;
     std::string& out = is_name ? disposition.name : filename;
-    return decode_value(parameter, backslash, out) ? Result::Good : Result::Malformed;
+    return decode_value(parameter, backslash, out) ? Outcome::Good : Outcome::Malformed;
   }
-  if (!equals_folded(parameter.name, "filename*")) return Result::Good;
-  if (seen.extended) return Result::Refused;
+  if (!equals_folded(parameter.name, "filename*")) return Outcome::Good;
+  if (seen.extended) return Outcome::Refused;
   seen.extended = true;
   std::string decoded;
-  if (!decode_extended(parameter, decoded)) return Result::Good;
+  if (!decode_extended(parameter, decoded)) return Outcome::Good;
   seen.extended_is_good = true;
   disposition.filename = decoded;
-  return Result::Good;
+  return Outcome::Good;
 }
 
-Result read_parameters(Bytes text, Backslash backslash, Disposition& disposition) {
+Outcome read_parameters(Bytes text, Backslash backslash, Disposition& disposition) {
   disposition = Disposition();
   ParameterReader reader(text, backslash);
   Parameter parameter;
   Seen seen;
   while (true) {
     const ParameterReader::Read read = reader.next(parameter);
-    if (read == ParameterReader::Read::Malformed) return Result::Malformed;
+    if (read == ParameterReader::Read::Malformed) return Outcome::Malformed;
     if (read == ParameterReader::Read::End) break;
-    const Result result = take_parameter(parameter, backslash, seen, disposition);
-    if (result != Result::Good) return result;
+    const Outcome outcome = take_parameter(parameter, backslash, seen, disposition);
+    if (outcome != Outcome::Good) return outcome;
   }
   disposition.has_filename = seen.filename || seen.extended_is_good;
-  return seen.name ? Result::Good : Result::Refused;
+  return seen.name ? Outcome::Good : Outcome::Refused;
 }
 
 }  // namespace
@@ -151,11 +151,11 @@ Result read_parameters(Bytes text, Backslash backslash, Disposition& disposition
 bool parse_disposition(Bytes value, Disposition& disposition) {
   Bytes rest = value;
   if (!equals_folded(multipart::take_token(rest), "form-data")) return false;
-  Result result = read_parameters(rest, Backslash::Escapes, disposition);
-  if (result == Result::Malformed && rest.find('\\') != Bytes::npos) {
-    result = read_parameters(rest, Backslash::IsText, disposition);
+  Outcome outcome = read_parameters(rest, Backslash::Escapes, disposition);
+  if (outcome == Outcome::Malformed && rest.find('\\') != Bytes::npos) {
+    outcome = read_parameters(rest, Backslash::IsText, disposition);
   }
-  return result == Result::Good;
+  return outcome == Outcome::Good;
 }
 
 }  // namespace millrace
