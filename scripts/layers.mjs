@@ -59,6 +59,7 @@ export const nativeLayers = {
     "core/proto/http1/encoder.h", // the cached Date line
     "core/proto/ws/deflate.h", // the pool that its sockets share
     "core/proto/ws/client.h", // what begins on a connection of our own
+    "core/proto/proxy/addresses.h", // whom connections are counted by
   ],
   "core/server": [
     "core/base",

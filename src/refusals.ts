@@ -29,6 +29,7 @@ const REFUSED = [
   "HandlerTimeout",
   "Unavailable",
   "Overloaded",
+  "TooManyConnections",
   "WsHandshake",
   "WsVersion",
   "WsRequired",

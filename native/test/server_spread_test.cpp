@@ -86,6 +86,83 @@ TEST("a server of several loops takes as many connections as its limit says") {
   EXPECT(running.sum(&Stats::accepted) == 30);
 }
 
+// A server that is never started: its loops turn when the test says so.
+class Stepped final {
+ public:
+  explicit Stepped(int64_t per_address = 0) {
+    OpenFailure failure;
+    ServerOptions options = options_of(2, {tcp()});
+    options.limits.connections_per_address_max = per_address;
+    server_ = Server::open(std::move(options), failure);
+    EXPECT(server_ != nullptr);
+  }
+  [[nodiscard]] Loop& loop(size_t index) { return server_->loop(index); }
+  [[nodiscard]] Server& server() { return *server_; }
+  [[nodiscard]] Fd knock() { return connect_to(server_->addresses()[0].port); }
+  void turn(size_t index) {
+    static_cast<void>(loop(index).work());
+    loop(index).poll(0);
+  }
+  [[nodiscard]] int64_t connections(size_t index) {
+    return loop(index).stats_view().connections.get();
+  }
+  [[nodiscard]] size_t drained(size_t index) {
+    size_t count = 0;
+    for (const Taken& taken : take_events(loop(index).lane()))
+      count += taken.kind == EventKind::Drained ? 1 : 0;
+    return count;
+  }
+
+ private:
+  std::unique_ptr<Server> server_;
+};
+
+// Told at once, whichever loop has it.
+bool is_turned_away(const Fd& client) {
+  return read_until(client, "ERR_MILLRACE_TOO_MANY_CONNECTIONS: ").starts_with("HTTP/1.1 503 ");
+}
+
+TEST("loops of a server count the connections of an address together, and other servers do not") {
+  ServerOptions options = options_of(4, {tcp()});
+  options.limits.connections_per_address_max = 6;
+  Running running(options);
+  Running other(options);
+  for (int round = 0; round < 3; round++) {
+    std::vector<Fd> clients;
+    for (int i = 0; i < 6; i++) clients.push_back(connect_to(running.port()));
+    EXPECT(eventually([&] { return spread_of(running).sum == 6; }));
+    Spread spread = spread_of(running);
+    EXPECT(spread.most - spread.fewest <= 2);
+    for (int i = 0; i < 4; i++) EXPECT(is_turned_away(connect_to(running.port())));
+    for (const Fd& client : clients) EXPECT(send_all(client, get("/mine")));
+    for (const Fd& client : clients) EXPECT(read_until(client, "/mine").ends_with("/mine"));
+    EXPECT(ask(other.port(), "/theirs").ends_with("/theirs"));
+    clients.clear();
+    EXPECT(eventually([&] { return spread_of(running).sum == 0; }));
+  }
+}
+
+TEST("what is on its way to another loop counts from where it has arrived") {
+  RoleScope role(loop_thread);
+  Stepped stepped(1);
+  Fd first = stepped.knock();
+  Fd second = stepped.knock();
+  stepped.turn(0);  // keeps one, hands the other on
+  EXPECT(stepped.connections(0) == 1 && stepped.connections(1) == 0);
+  stepped.turn(1);
+  EXPECT(stepped.connections(1) == 1);
+  for (int i = 0; i < 3; i++) stepped.turn(1);
+  EXPECT(is_turned_away(second));
+  first.reset();
+  for (int i = 0; i < 4; i++) stepped.turn(0);
+  Fd third = stepped.knock();
+  EXPECT(send_all(third, get("/third")));
+  // The loop with fewer connections has it.
+  for (int i = 0; i < 4; i++) stepped.turn(0);
+  EXPECT(stepped.connections(0) == 1);
+  EXPECT(stepped.loop(0).stats_view().requests.get() == 1);
+}
+
 // Connects again and again until nobody listens any more. False when a connection was neither
 // answered nor ended.
 bool knock(uint16_t port) {
@@ -157,35 +234,6 @@ TEST("stop closes what is on its way between loops") {
     EXPECT(lowest_free_descriptor() == before);
   }
 }
-
-// A server that is never started: its loops turn when the test says so.
-class Stepped final {
- public:
-  Stepped() {
-    OpenFailure failure;
-    server_ = Server::open(options_of(2, {tcp()}), failure);
-    EXPECT(server_ != nullptr);
-  }
-  [[nodiscard]] Loop& loop(size_t index) { return server_->loop(index); }
-  [[nodiscard]] Server& server() { return *server_; }
-  [[nodiscard]] Fd knock() { return connect_to(server_->addresses()[0].port); }
-  void turn(size_t index) {
-    static_cast<void>(loop(index).work());
-    loop(index).poll(0);
-  }
-  [[nodiscard]] int64_t connections(size_t index) {
-    return loop(index).stats_view().connections.get();
-  }
-  [[nodiscard]] size_t drained(size_t index) {
-    size_t count = 0;
-    for (const Taken& taken : take_events(loop(index).lane()))
-      count += taken.kind == EventKind::Drained ? 1 : 0;
-    return count;
-  }
-
- private:
-  std::unique_ptr<Server> server_;
-};
 
 TEST("a loop that closes takes what was handed to it, and is not drained before") {
   RoleScope role(loop_thread);

@@ -49,6 +49,11 @@ class Storm final {
                     this);
     loop_ = std::make_unique<Loop>(std::move(sim), limits_, router_, disk_, 1);
     loop_->set_observation(observation_);
+    if (limits_.connections_per_address_max > 0) {
+      peer_counts_ =
+          std::make_unique<PeerCounts>(static_cast<uint32_t>(limits_.connections_per_address_max));
+      loop_->set_peer_counts(*peer_counts_);
+    }
     if (!loop_->listen(0, Fd(), find_protocol("http")).is_ok()) verdict_.fail("listen");
     peers_ =
         std::make_unique<StormPeers>(dice_, limits_, habits_, *sim_, ledger_, verdict_, trace_);
@@ -125,6 +130,7 @@ class Storm final {
     faults_.seed = dice_.below(UINT16_MAX);
     habits_.heavy = faults_.seed % 7 == 3;
     if (faults_.seed % 3 > 0) limits_.queue_delay_max = faults_.seed % 3 == 1 ? 50 : 0;
+    if (faults_.seed % 11 < 3) limits_.connections_per_address_max = 1 + faults_.seed % 11 * 20;
     observation_.connections = faults_.seed % 2 == 1;
     observation_.access = faults_.seed % 5 < 2;
     faults_.short_read = dice_.one_of<uint32_t>({0, 100, 500});
@@ -228,6 +234,7 @@ class Storm final {
         static_cast<uint64_t>(limits_.buffered_bytes_max / 2048 + limits_.pipeline_max * 6 + 8);
     auto blocks = static_cast<uint64_t>(stats().blocks.get());
     verdict_.expect(blocks <= pending * per_connection, "blocks without a send", blocks);
+    check_peer_counts();
     verdict_.expect(sleep != kNever || loop_->timers().armed() == 0, "asleep over deadlines",
                     turn_);
     // A loop that will not sleep has something to do.
@@ -241,6 +248,22 @@ class Storm final {
     full_turns_ += lane().events.has_room(2 * kInlineBodyMax) ? 0 : 1;
   }
 
+  // Each open connection is counted once, by its address.
+  void check_peer_counts() {
+    if (peer_counts_ == nullptr) return;
+    uint64_t counted = peer_counts_->connections();
+    verdict_.expect(counted == sim_->open_connections(), "connections of addresses are miscounted",
+                    counted);
+    verdict_.expect(peer_counts_->addresses() <= std::min<uint64_t>(counted, 3),
+                    "addresses without a connection", counted);
+    for (const PeerKey& key : {PeerKey{0xc0000201, false}, PeerKey{0xc0000202, false},
+                               PeerKey{0x20010db800000000, true}}) {
+      uint64_t admitted = peer_counts_->count(key, PeerStanding::Admitted);
+      verdict_.expect(admitted <= static_cast<uint64_t>(limits_.connections_per_address_max),
+                      "more connections of an address than the limit", admitted);
+    }
+  }
+
   void check_after_poll() {
     since_last_turn_ = loop_->now() - last_now_;
     last_now_ = loop_->now();
@@ -251,7 +274,8 @@ class Storm final {
     uint64_t kept_max = static_cast<uint64_t>(limits_.header_bytes_max) + received_max_ * 2;
     // Whoever was refused may send on for a while: it is dropped.
     bool closes = limits_.requests_per_connection_max != 0 || limits_.handler_timeout != 0 ||
-                  stats().refusals[static_cast<size_t>(ErrorCode::HeadersTimeout)].get() > 0;
+                  stats().refusals[static_cast<size_t>(ErrorCode::HeadersTimeout)].get() > 0 ||
+                  limits_.connections_per_address_max != 0;
     bool all_seen = lane().events.is_empty();
     if (all_seen && !closes && !consumer_->is_draining()) peers_->expect_bounded(kept_max);
   }
@@ -433,6 +457,8 @@ class Storm final {
         {"the sleep of an ended loop", loop_->work() - kNever},
         {"Drained is missing", consumer_->saw_drained() ? 0 : 1},
         {"connections without an end", static_cast<int64_t>(consumer_->told())},
+        {"addresses at the end",
+         peer_counts_ == nullptr ? 0 : static_cast<int64_t>(peer_counts_->addresses())},
     };
     for (const auto& [what, value] : zeros) {
       verdict_.expect(value == 0, what, static_cast<uint64_t>(value));
@@ -495,6 +521,7 @@ class Storm final {
   TraceHash trace_;
   StormLedger ledger_;
   Disk disk_;
+  std::unique_ptr<PeerCounts> peer_counts_;  // null: they are not counted
   std::unique_ptr<Loop> loop_;
   Sim* sim_ = nullptr;
   std::unique_ptr<StormPeers> peers_;

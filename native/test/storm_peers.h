@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -24,6 +25,10 @@ struct PeerHabits {
 
 class StormPeers final {
  public:
+  // Those that count connections take the last two for one.
+  static constexpr const char* kHosts[] = {"192.0.2.1", "192.0.2.2", "2001:db8::1",
+                                           "2001:db8::ffff:2"};
+
   StormPeers(Dice& dice, const Limits& limits, const PeerHabits& habits, Sim& sim,
              StormLedger& ledger, Verdict& verdict, TraceHash& trace)
       : dice_(dice),
@@ -39,6 +44,7 @@ class StormPeers final {
     auto peer = std::make_unique<Peer>();
     peer->index = static_cast<uint32_t>(ledger_.peers.size());
     peer->sim = sim_.connect(0);
+    sim_.set_host(peer->sim, kHosts[peer->index % std::size(kHosts)]);
     ledger_.peers.push_back({.sim = peer->sim});
     const uint32_t depths[] = {1, 1, 1, 2, 5, 16, 80};
     const uint32_t paces[] = {100'000, 100'000, 2000, 100, 10, 2};
@@ -268,6 +274,10 @@ class StormPeers final {
       trace_.add(response.status);
       trace_.add(response.number);
       if (peer.closed_by_response) return verdict_.fail("a response behind the last one");
+      if (WireReader::is_turned_away(response)) {
+        judge_turned_away(peer, response);
+        continue;
+      }
       if (peer.answered == peer.asked.size()) return verdict_.fail("an answer to nothing");
       Asked& asked = peer.asked[peer.answered];
       if (asked.begin >= taken) return verdict_.fail("an answer before its request");
@@ -282,6 +292,15 @@ class StormPeers final {
 
   const ScriptedRequest& request_of(const Peer& peer) {
     return ledger_.records[peer.asked[peer.answered].number].request;
+  }
+
+  // Before its first request, which may be on its way.
+  void judge_turned_away(Peer& peer, const WireResponse& response) {
+    bool fits = limits_.connections_per_address_max > 0 && peer.answered == 0 &&
+                response.status == 503 && response.number == 0 && response.close &&
+                response.has_date && !response.has_retry_after;
+    verdict_.expect(fits, "turned away without reason", peer.index);
+    peer.closed_by_response = true;
   }
 
   void judge_informational(Asked& asked, const WireResponse& response) {

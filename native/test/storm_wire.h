@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/bytes.h"
+#include "core/model/error.h"
 
 namespace millrace::test {
 
@@ -27,6 +28,14 @@ class WireReader final {
   enum class Step : uint8_t { NeedMore, Response, Broken };
 
   void feed(Bytes bytes) { unread_.append(bytes); }
+  // Said to a connection, whatever it asks. The length tells it from other refusals with 503.
+  [[nodiscard]] static bool is_turned_away(const WireResponse& response) {
+    static const std::string said = std::string(error_code_name(ErrorCode::TooManyConnections)) +
+                                    ": " + error_code_sentence(ErrorCode::TooManyConnections) +
+                                    "\n";
+    return response.status == 503 && response.number == 0 && response.length == said.size();
+  }
+
   [[nodiscard]] bool is_between_responses() const { return unread_.empty(); }
   [[nodiscard]] const std::string& fault() const { return fault_; }
 
@@ -50,6 +59,7 @@ class WireReader final {
     if (never && head_.has_length) return broken("a length where no content can be");
     // Refused before its head was whole, a HEAD is not known as one.
     bool is_early = head_.number == 0 && (head_.status == 400 || head_.status == 408);
+    is_early = is_early || is_turned_away(head_);
     if (!never && (method != "HEAD" || is_early)) {
       if (!head_.has_length) return broken("no length");
       length = head_.length;

@@ -24,6 +24,7 @@ export const LIMITS = [
   { name: "write_timeout", group: "timeouts", option: "write", unit: "milliseconds", value: 30000, floor: 0, ceiling: 86400000, text: "Without the peer taking a byte of a response. Then the connection is reset. 0 switches it off." },
   { name: "handler_timeout", group: "timeouts", option: "handler", unit: "milliseconds", value: 0, floor: 0, ceiling: 86400000, text: "From handing a request to JavaScript to its answer. Then: 503 and the connection closes. 0 switches it off." },
   { name: "linger_timeout", group: "timeouts", option: "linger", unit: "milliseconds", value: 1000, floor: 0, ceiling: 60000, text: "How long a refused client may go on sending so that it can read the refusal; then the connection is closed." },
+  { name: "connections_per_address_max", group: "limits", option: "maxConnectionsPerAddress", unit: "connections", value: 0, floor: 0, ceiling: 10000000, text: "Open connections of one server from one peer address (IPv6: from one /64; with the PROXY protocol: of the client that it names). Beyond: 503, and the connection closes. Unix sockets are not counted. 0 means no bound." },
 ] as const;
 
 /** Every error, by its native number; the first stands for none. */
@@ -104,6 +105,7 @@ export const ERRORS = [
   { name: "SyncFailed", code: "ERR_MILLRACE_SYNC", status: 0, text: "Publications do not reach other hosts, or do not come from them; those of this process are not affected." },
   { name: "SystemFailed", code: "ERR_MILLRACE_SYSTEM", status: 0, text: "A system call failed." },
   { name: "ClusterFailed", code: "ERR_MILLRACE_CLUSTER", status: 0, text: "A thread of a cluster failed to start, or ended by itself." },
+  { name: "TooManyConnections", code: "ERR_MILLRACE_TOO_MANY_CONNECTIONS", status: 503, text: "The peer's address has as many connections open as limits.maxConnectionsPerAddress allows." },
 ] as const;
 
 /** The codes that a MillraceError can carry. */
@@ -182,7 +184,8 @@ export type ErrorCode =
   | "ERR_MILLRACE_WS_REJECTED"
   | "ERR_MILLRACE_SYNC"
   | "ERR_MILLRACE_SYSTEM"
-  | "ERR_MILLRACE_CLUSTER";
+  | "ERR_MILLRACE_CLUSTER"
+  | "ERR_MILLRACE_TOO_MANY_CONNECTIONS";
 
 /** Kinds of event. */
 export const EVENT = {

@@ -240,6 +240,7 @@ it("gives each code the refusal of its own, or else of its status", async () => 
     [of("WsRequired"), 426, "a: b\r\n", ""],
     [of("HandlerTimeout"), 503, "", ""],
     [of("Overloaded"), 503, "Retry-After: 1\r\n", ""],
+    [of("TooManyConnections"), 503, "", ""],
     [of("BodyTooLarge"), 413, "content-type: application/json\r\n", '{"error":"ü"}'],
     [of("Unavailable"), 503, text, "stopping"],
   ]);

@@ -37,6 +37,7 @@ CloseCause cause_of(int error) {
 Connection::Connection(Loop& loop, ConnectionId id, ListenerId listener, const Address& peer,
                        ProxyMode proxy)
     : loop_(loop), id_(id), peer_(peer), listener_(listener) {
+  if (listener == kNoListener) standing_ = PeerStanding::Uncounted;
   if (proxy != ProxyMode::Off) {
     telling_ = Telling::AfterProxy;
   } else if (listener != kNoListener && loop.observation().connections) {
@@ -48,7 +49,8 @@ Connection::~Connection() { drop_segments(queue_.size()); }
 
 void Connection::start(std::unique_ptr<Session> session) {
   session_ = std::move(session);
-  offer({});  // lets the session arm its first deadline
+  if (telling_ != Telling::AfterProxy) join_peers();
+  if (state_ == State::Open) offer({});  // lets the session arm its first deadline
 }
 
 void Connection::dial(std::unique_ptr<Session> session, Milliseconds deadline) {
@@ -233,6 +235,8 @@ void Connection::change_over() {
   update_deadline();
   end_proxy_wait();
   if (state_ != State::Open) return session_->gone(*this);
+  join_peers();
+  if (state_ != State::Open) return;
   unoffered_ = true;
   close_unsaid_ = peer_closed_;
   // Nobody else tells this one; and it has not seen what is unread.
@@ -512,6 +516,8 @@ void Connection::finish(CloseCause cause) {
   session_deadline_ = kNever;
   unpause();
   update_deadline();
+  // It is closed by the end of the turn; who comes back at once may be accepted before.
+  if (peer_closed_ && queue_.empty()) leave_peers();
   mark_dirty();  // with an empty queue too: flush() goes on to linger()
 }
 
@@ -561,6 +567,7 @@ void Connection::close_now(bool reset) {
   session_->gone(*this);
   session_deadline_ = own_deadline_ = kNever;
   update_deadline();
+  leave_peers();  // before the peer can know
   loop_.poller().close(id_, reset);
   // The kernel has its copy: nothing of a pending send is read after close().
   sending_segments_ = sending_file_bytes_ = 0;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/blob.h"
+#include "core/lane/peer_counts.h"
 #include "core/model/address.h"
 #include "core/poll/poller.h"
 #include "core/proto/session.h"
@@ -14,6 +15,9 @@
 namespace millrace {
 
 class Loop;
+
+// False: a peer that has no address.
+[[nodiscard]] bool read_peer_key(const Address& address, PeerKey& key);
 
 class Connection final : public Sink {
  public:
@@ -93,6 +97,7 @@ class Connection final : public Sink {
   void finish_at_once(CloseCause cause) override;
   void abort(CloseCause cause) override;
   void take_proxy_header(ProxyHeader&& header) override;
+  [[nodiscard]] ErrorCode refused_at_entry() const override;
   [[nodiscard]] bool logs_access() const override;
   void log_access(const AccessLine& line) override;
   [[nodiscard]] uint64_t unsent() const override;
@@ -174,6 +179,8 @@ class Connection final : public Sink {
   void go_on_untold();
   [[nodiscard]] bool tell();
   void end_proxy_wait();
+  void join_peers();
+  void leave_peers();
   void update_deadline();
   void await_progress();
 
@@ -212,9 +219,10 @@ class Connection final : public Sink {
   std::unique_ptr<Proxied> proxied_;
   ErrorCode refusal_ = ErrorCode::None;  // the last one: why it ends, if it does
   Telling telling_ = Telling::Unasked;
-  bool watched_ = false;         // its end is told, whatever else is
-  bool cause_is_given_ = false;  // by the application
-  bool reset_behind_ = false;    // what is written ends in the middle of a response
+  PeerStanding standing_ = PeerStanding::Unasked;  // among those of its address
+  bool watched_ = false;                           // its end is told, whatever else is
+  bool cause_is_given_ = false;                    // by the application
+  bool reset_behind_ = false;  // what is written ends in the middle of a response
 
   friend class Loop;
 };

@@ -38,6 +38,7 @@ void Connection::take_proxy_header(ProxyHeader&& header) {
   if (header.version == 0) return end_proxy_wait();
   proxied_ = std::make_unique<Proxied>(Proxied{std::move(header), peer_});
   if (!proxied_->header.is_local) peer_ = proxied_->header.source;
+  if (proxied_->header.is_local) standing_ = PeerStanding::Uncounted;  // the proxy's address
   telling_ = Telling::Due;
   static_cast<void>(tell());  // else before anything is offered again
 }

@@ -17,6 +17,7 @@
 #include "core/lane/hub.h"
 #include "core/lane/lane.h"
 #include "core/lane/mailbox.h"
+#include "core/lane/peer_counts.h"
 #include "core/loop/connection.h"
 #include "core/loop/exchanges.h"
 #include "core/loop/group_placement.h"
@@ -59,6 +60,10 @@ class Loop final {
   // Shares what is accepted with the others of the group, which outlives it. Before the first turn.
   void join(Group& group, uint32_t number);
 
+  // Those of the server, where connections are counted by address; they outlive the loop. Before
+  // the first turn.
+  void set_peer_counts(PeerCounts& counts) { peer_counts_ = &counts; }
+
   // They live as long as the loop. Before the first turn.
   void set_refusals(std::span<const Refusal> refusals) { refusals_ = refusals; }
 
@@ -94,6 +99,7 @@ class Loop final {
   // It closes, and waits no longer for requests on idle connections.
   [[nodiscard]] bool ends_idle() const { return closing_ && idle_deadline_ == kNever; }
   [[nodiscard]] std::span<const Refusal> refusals() const { return refusals_; }
+  [[nodiscard]] PeerCounts* peer_counts() const { return peer_counts_; }
   [[nodiscard]] const Observation& observation() const { return observation_; }
   [[nodiscard]] HeaderField* field_scratch() { return fields_.data(); }
   [[nodiscard]] Bytes date_line() { return date_.at(wall_clock_); }
@@ -184,6 +190,7 @@ class Loop final {
   std::span<const SocketSettings> socket_settings_;
   Bytes topic_space_;
   std::span<const Refusal> refusals_;
+  PeerCounts* peer_counts_ = nullptr;
   ws::DeflatePool deflate_pool_;
   Random random_;
   std::unique_ptr<Poller> poller_;

@@ -302,10 +302,14 @@ void Sim::accept(SimPeer peer) {
   peers_[peer].accepted = true;
   totals_.accepted++;
   Address address;
-  address.family = Family::IPv4;
-  address.port = static_cast<uint16_t>(1024 + peer % 60000);
-  std::memcpy(address.text, "192.0.2.1", 9);
-  address.length = 9;
+  const std::string& host = peers_[peer].host;
+  MR_CHECK(host.size() <= sizeof(address.text));
+  if (!host.empty()) {
+    address.family = host.find(':') == std::string::npos ? Family::IPv4 : Family::IPv6;
+    address.port = static_cast<uint16_t>(1024 + peer % 60000);
+  }
+  std::memcpy(address.text, host.data(), host.size());
+  address.length = static_cast<uint8_t>(host.size());
   addresses_.push_back(address);
   completions_.push_back({.kind = CompletionKind::Accepted,
                           .listener = peers_[peer].listener,

@@ -42,6 +42,8 @@ class Sim final : public Poller {
 
   // The peers' side. A peer is named by its number for as long as the Sim lives.
   SimPeer connect(ListenerId listener);
+  // Where it comes from; 192.0.2.1 at first. An IP address as text, or nothing for a unix socket.
+  void set_host(SimPeer peer, Bytes host) { peers_[peer].host = host; }
   // The peer whom the server called: from the connect() that returned `id` until close().
   [[nodiscard]] SimPeer dialed(ConnectionId id);
   // What it was called by: an address and port, a unix path, or nothing when it was a descriptor.
@@ -134,6 +136,7 @@ class Sim final : public Poller {
  private:
   struct Peer {
     ListenerId listener = 0;
+    std::string host = "192.0.2.1";
     std::string address;  // as dialed
     uint16_t port = 0;
     int refusal = 0;

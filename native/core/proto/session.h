@@ -118,6 +118,9 @@ class Sink {
 
   // What the PROXY protocol said, once, before any request: peer() is its source from here on.
   virtual void take_proxy_header(ProxyHeader&&) {}
+  // Why the connection is refused before its first request, if it is; asked when a session of
+  // requests begins.
+  [[nodiscard]] virtual ErrorCode refused_at_entry() const { return ErrorCode::None; }
 
   // --- observation ---
   // Whether log_access() is wanted; it drops what the lane has no room for.

@@ -59,6 +59,9 @@ bool Server::make_loops(OpenFailure& failure) {
   // Two loops on one socket of SO_REUSEPORT would not be balanced everywhere; one shared open
   // socket is.
   group_ = std::make_unique<Group>(count);
+  int64_t per_address = options_.limits.connections_per_address_max;
+  if (per_address > 0)
+    peer_counts_ = std::make_unique<PeerCounts>(static_cast<uint32_t>(per_address));
   for (uint32_t i = 0; i < count; i++) {
     Result<std::unique_ptr<Poller>> poller = make_poller();
     failure.status = poller.status();
@@ -68,6 +71,7 @@ bool Server::make_loops(OpenFailure& failure) {
     loops_.back()->set_refusals(options_.refusals);
     loops_.back()->set_metrics_source(*this);
     loops_.back()->join(*group_, i);
+    if (peer_counts_ != nullptr) loops_.back()->set_peer_counts(*peer_counts_);
     if (options_.observation.access) loops_.back()->lane().meters.keep_delays();
     loops_.back()->set_observation(options_.observation);
     for (size_t id = 0; id < shares_.size(); id++) {

@@ -74,6 +74,7 @@ class Server final : public MetricsSource {
   std::vector<Address> addresses_;
   Disk disk_;
   std::unique_ptr<Group> group_;
+  std::unique_ptr<PeerCounts> peer_counts_;  // null: they are not counted
   std::vector<std::unique_ptr<Loop>> loops_;
   std::vector<Thread> threads_;  // never grows once one of them runs
   std::atomic<bool> stopping_{false};

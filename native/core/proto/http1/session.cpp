@@ -32,6 +32,8 @@ size_t Http1Session::receive(MutableBytes unread, Sink& sink) {
     started_ = true;
     logs_access_ = sink.logs_access();
     waiting_since_ = sink.now();
+    ErrorCode refused = sink.refused_at_entry();
+    if (refused != ErrorCode::None) refuse(refused, sink);
   }
   held_back_ = waits_for_room_ = false;
   if (phase_ == Phase::Dead && !unread.empty()) has_all_ = false;
