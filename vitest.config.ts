@@ -63,7 +63,7 @@ export default defineConfig({
     setupFiles: ["test/support/leaks.ts"],
     pool: "forks",
     // Most of a file's time is waiting; sanitized ones compute.
-    maxWorkers: isCI ? 3 : 2,
+    maxWorkers: isCI ? (sanitized ? 3 : 4) : 2,
     // CI's machine stands still at times: .ci/run lists what passed at the second try.
     retry: isCI ? 1 : 0,
     sequence: { sequencer: LongestFirst },

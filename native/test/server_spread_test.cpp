@@ -289,14 +289,17 @@ TEST("owners of one address take turns") {
   {
     Running two(std::move(second));
     std::vector<Fd> clients;
-    for (size_t i = 0; i < 40; i++) {
+    int64_t here = 0;
+    int64_t there = 0;
+    // The kernel wakes whom it likes: after 40 both have some, on a busy machine a little later.
+    while (std::min(here, there) < 4 && clients.size() < 100) {
       clients.push_back(connect_to(port));
       EXPECT(send_all(clients.back(), get("/turn")));
       EXPECT(read_until(clients.back(), "/turn").ends_with("/turn"));
+      here = one->sum(&Stats::connections);
+      there = two.sum(&Stats::connections);
+      EXPECT(here + there == static_cast<int64_t>(clients.size()));
     }
-    int64_t here = one->sum(&Stats::connections);
-    int64_t there = two.sum(&Stats::connections);
-    EXPECT(here + there == 40);
     EXPECT(std::min(here, there) >= 4);
   }
   for (int i = 0; i < 20; i++) EXPECT(ask(port, "/alone").ends_with("/alone"));
