@@ -39,6 +39,7 @@ export type * from "./connection/data.ts";
 export type { CookieOptions } from "./cookies.ts";
 export { type ErrorCode, MillraceError, type MillraceErrorOptions } from "./errors.ts";
 export type { EventStream, EventStreamOptions, ServerEvent } from "./events.ts";
+export { type Fds, fds } from "./fds.ts";
 export {
   type DirOptions,
   dir,

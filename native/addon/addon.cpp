@@ -10,6 +10,7 @@
 #include "addon/bodies.h"
 #include "addon/commands.h"
 #include "addon/connections.h"
+#include "addon/descriptors.h"
 #include "addon/environment.h"
 #include "addon/hand_over.h"
 #include "addon/host.h"
@@ -168,6 +169,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add_bodies(env, exports, *environment);
   add_sockets(env, exports, *environment);
   add_connections(env, exports, *environment);
+  add_descriptors(env, exports);
   add_logs(env, exports, *environment);
   add_hand_over(env, exports, *environment);
   exports.Set("open", Napi::Function::New<open>(env, "open", environment));

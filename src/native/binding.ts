@@ -337,6 +337,10 @@ export interface Binding {
   closeLog(log: number, done: (errno: number) => void): void;
   /** Texts dropped, bytes that wait, the last errno. */
   logState(log: number): { dropped: number; waiting: number; errno: number };
+  /** Descriptors that the process may have; Infinity: unlimited. */
+  fdLimit(): { soft: number; hard: number };
+  /** Sets the soft limit, Infinity for the highest that the system takes; an errno name, or "". */
+  setFdLimit(soft: number): string;
   /** One datagram to a unix socket, as to NOTIFY_SOCKET; an errno name, or "" . */
   sendDatagram(path: string, text: string): string;
   /** Sends duplicates of the server's listening sockets over a connected unix socket. */

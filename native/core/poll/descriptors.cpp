@@ -1,11 +1,11 @@
 #include "core/poll/descriptors.h"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 
 #include "core/base/fd.h"
+#include "core/base/fd_limit.h"
 
 namespace millrace {
 
@@ -31,12 +31,7 @@ void DescriptorGauge::refresh(Milliseconds now, int fd) {
 }
 
 void DescriptorGauge::read_limit() {
-  rlimit limit = {};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= INT32_MAX) {
-    limit_ = INT32_MAX;
-  } else {
-    limit_ = static_cast<int32_t>(limit.rlim_cur);
-  }
+  limit_ = static_cast<int32_t>(std::min<int64_t>(read_fd_limit().soft, INT32_MAX));
 }
 
 int32_t DescriptorGauge::left(int32_t held) const {
