@@ -53,6 +53,44 @@ declareExamples((file) => file.startsWith("seeds/"), {
     expect(text).toBe("Hello, World!");
   },
 
+  "seeds/chunkedbackpressure.mjs": async ({ child, url, socket }) => {
+    // Each four bytes are their own number.
+    const expectWhole = (body: Buffer): void => {
+      expect(body).toHaveLength(load.SIZE);
+      const numbers = new Uint32Array(body.buffer, body.byteOffset, load.SIZE / 4);
+      expect(numbers.findIndex((each, at) => each !== at)).toBe(-1);
+    };
+    expectWhole(Buffer.from(await (await fetch(url)).arrayBuffer()));
+    await child.said(/^\d+ bytes were written, .*\n/m);
+    if (curl === undefined) return;
+    // More than the kernel takes for a client that does not read.
+    const file = `${socket}.bin`;
+    await outputOf(curl, "-s", "--fail", "--limit-rate", "8M", "-o", file, url);
+    expectWhole(readFileSync(file));
+    const [, bytes, most] = await child.said(/\n(\d+) bytes were written, at most (\d+) .*\n$/);
+    expect(Number(bytes)).toBe(load.SIZE);
+    expect(Number(most)).toBeLessThanOrEqual(131_072 + 65_536);
+  },
+
+  "seeds/chunkedlatency.mjs": async ({ url }) => {
+    const connect = (): Wire => new Wire({ host: "127.0.0.1", port: Number(new URL(url).port) });
+    const [client, other] = [connect(), connect()];
+    expect((await chunkedResponse(client.get("/"))).body).toBe("the only chunk\n");
+    const held = await client.get("/held").response();
+    expect(held.headers.get("transfer-encoding")).toBe("chunked");
+    await until("the first chunk is there", () => dechunked(client.buffer).chunks.length > 0);
+    // The handler waits for what we say only now.
+    expect(dechunked(client.buffer).chunks).toEqual(["the first chunk\n"]);
+    expect((await other.get("/go").response()).body).toBe("gone\n");
+    await until("the end is there", () => dechunked(client.buffer).rest !== undefined);
+    expect(dechunked(client.buffer)).toMatchObject({
+      chunks: ["the first chunk\n", "the second chunk\n"],
+      rest: "",
+    });
+    client.close();
+    other.close();
+  },
+
   "seeds/client-headers.mjs": async ({ url }) => {
     const { text } = await ask(url, { headers: { "X-Mill": "stone" } });
     expect(text.split("\n")).toEqual(expect.arrayContaining(["x-mill: stone", "user-agent: node"]));

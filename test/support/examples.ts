@@ -34,8 +34,8 @@ const hasIPv6 = Object.values(networkInterfaces()).some((each) =>
 );
 // What takes a sanitizer minutes is tried with less.
 export const load = process.env["MILLRACE_SANITIZED"]
-  ? { CLIENTS: 100, ROUNDS: 10, MULTICASTS: 100 }
-  : { CLIENTS: 1000, ROUNDS: 100, MULTICASTS: 10_000 };
+  ? { CLIENTS: 100, ROUNDS: 10, MULTICASTS: 100, SIZE: 16_777_216 }
+  : { CLIENTS: 1000, ROUNDS: 100, MULTICASTS: 10_000, SIZE: 16_777_216 };
 export const urlencoded = { "content-type": "application/x-www-form-urlencoded" };
 
 export async function ask(url: string, init: RequestInit = {}): Promise<Answer> {
@@ -122,6 +122,7 @@ export function declareExamples(
         ROUNDS: String(load.ROUNDS),
         MULTICASTS: String(load.MULTICASTS),
         TICK_MS: "5",
+        SIZE: String(load.SIZE),
       });
       try {
         const [, url = ""] = await child.said(/ on ((?:http|scgi):\/\/[^/\s]+|unix:\S+).*\n/);
