@@ -15,6 +15,7 @@ import type { MultipartOptions, Part } from "./multipart.ts";
 import type { CAUSES } from "./native/tables.ts";
 import type { DrainOptions } from "./outgoing.ts";
 import type { Params } from "./params.ts";
+import type { ReloadOptions } from "./reload.ts";
 import type { ServerCloseOptions } from "./restart/options.ts";
 import type { SavedFile, SaveOptions } from "./saving.ts";
 import type { Source } from "./sources.ts";
@@ -521,6 +522,16 @@ export interface Server extends AsyncDisposable {
   publish(topic: string, data: Bytes, options?: PublishOptions): number;
   /** Keeps the process alive while the server is open, as it does from the start. */
   ref(): this;
+  /**
+   * Exchanges routes and handlers, all of them, while connections stay: requests whose head comes
+   * after it has resolved get the new ones, those that were matched before keep theirs, and so do
+   * open WebSockets. The options are those of `serve()`; what is left out is gone, and everything
+   * else is as it was. Former routes stay in memory until the server closes.
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, also for a WebSocketHandler with limits or
+   * timeouts that none of `serve()` had, ERR_MILLRACE_INVALID_ROUTE, ERR_MILLRACE_CLOSED: nothing
+   * has changed then (as rejections)
+   */
+  reload<const R extends string>(options: ReloadOptions<R>): Promise<void>;
   /**
    * Sends one message to many WebSockets of this server, each of them once: slow ones do not delay
    * the others. Resolves when each has taken it or failed.

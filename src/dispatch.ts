@@ -145,6 +145,9 @@ function dispatchOther(
         (words[base + W.headB] as number) >>> 0,
       );
       return at;
+    case EVENT.Rerouted:
+      service.onRerouted();
+      return at;
     case EVENT.Problem:
       warnOfProblem(service, (words[base + W.listener] as number) >>> 16);
       return at;

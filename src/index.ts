@@ -69,6 +69,7 @@ export type { DrainOptions } from "./outgoing.ts";
 export type { Params } from "./params.ts";
 export type { TrustProxy } from "./proxies.ts";
 export type { RefusalCode, RefusalStatus, Refusals } from "./refusals.ts";
+export type { ReloadOptions } from "./reload.ts";
 export type { HandoverOptions, ServerCloseOptions } from "./restart/options.ts";
 export {
   type HealthPaths,

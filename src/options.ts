@@ -278,10 +278,12 @@ const UNIX_BYTES_MAX = process.platform === "linux" ? 107 : 103;
 /** @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION */
 export function validate(options: ServeOptions): Settings {
   checkRecord("serve()", options, SERVE_KEYS);
-  checkAnswerers(options);
+  checkAnswerers("serve()", options);
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
     throw invalidOption("signal", "must be an AbortSignal", options.signal);
   }
+  if (options.error !== undefined) callable("error", options.error);
+  if (options.sync !== undefined) callable("sync", options.sync);
   return {
     listeners: listenersOf(options),
     loops: loopsOf(options.loops),
@@ -329,13 +331,12 @@ function topicSpaceOf(value: unknown): string {
   throw invalidOption("topicSpace", what, name);
 }
 
-function checkAnswerers(options: ServeOptions): void {
-  if (options.error !== undefined) callable("error", options.error);
-  if (options.sync !== undefined) callable("sync", options.sync);
+/** Who answers is said, and only once; `name` is who wants to know. */
+export function checkAnswerers(name: string, options: ServeOptions): void {
   if (options.fetch !== undefined) callable("fetch", options.fetch);
   if (options.handler !== undefined) callable("handler", options.handler);
   const fallbacks = (["fetch", "handler", "notFound"] as const).filter(
-    (name) => options[name] !== undefined,
+    (each) => options[each] !== undefined,
   );
   if (fallbacks.length > 1) {
     throw invalidOption(
@@ -347,9 +348,9 @@ function checkAnswerers(options: ServeOptions): void {
   if (options.health !== undefined) {
     const names = ["live", "metrics", "ready"] as const;
     checkRecord("health", options.health, names);
-    for (const name of names) {
-      const path = options.health[name];
-      if (path !== undefined) text(`health.${name}`, path);
+    for (const each of names) {
+      const path = options.health[each];
+      if (path !== undefined) text(`health.${each}`, path);
     }
   }
   if (options.routes !== undefined) {
@@ -362,7 +363,7 @@ function checkAnswerers(options: ServeOptions): void {
   const answers =
     fallbacks.length > 0 || options.health !== undefined || options.routes !== undefined;
   if (!answers)
-    throw invalidOption("serve()", "needs one of routes, fetch, handler or notFound", undefined);
+    throw invalidOption(name, "needs one of routes, fetch, handler or notFound", undefined);
 }
 
 function listenersOf(options: ServeOptions): readonly ListenSettings[] {

@@ -2,7 +2,7 @@
 import type { FetchHandler, RawHandler } from "./api.ts";
 import { checkRecord, invalidOption, invalidRoute, nearest, oneOf } from "./check.ts";
 import { type Compression, type CompressOptions, compressionOf } from "./compress.ts";
-import { show } from "./errors.ts";
+import { MillraceError, show } from "./errors.ts";
 import { type FileRoute, type FileSource, fileSourceOf } from "./files.ts";
 import { HeaderLines } from "./lines.ts";
 import type { NativeRefusal, NativeRoute, NativeSocketSettings } from "./native/binding.ts";
@@ -146,7 +146,7 @@ export interface RouteSources {
 /** What open() takes about routes, and the handlers by route number. */
 export interface RouteTable {
   readonly rows: readonly NativeRoute[];
-  readonly targets: readonly Target[];
+  readonly targets: Target[];
   readonly fallback: NativeRoute | null;
   readonly methodNotAllowed: NativeRoute | null;
   readonly refusals: readonly NativeRefusal[];
@@ -171,7 +171,8 @@ const BODY_MODES = {
   sized: BODY_MODE.Sized,
   stream: BODY_MODE.Stream,
 } as const;
-const ROUTES_MAX = 65_535;
+/** Routes of one table, and handlers of all tables that a server has had. */
+export const ROUTES_MAX = 65_535;
 
 interface Manner {
   readonly reading: { readonly body: number; readonly bodyMax: number };
@@ -180,10 +181,20 @@ interface Manner {
 
 const DEFAULT_READING = { body: BODY_MODE.Buffer, bodyMax: -1 };
 
-/** @throws {MillraceError} ERR_MILLRACE_INVALID_ROUTE, ERR_MILLRACE_INVALID_OPTION */
-export async function compileRoutes(sources: RouteSources): Promise<RouteTable> {
+/**
+ * `before`: of the table that this one follows, whose numbers stay.
+ * @throws {MillraceError} ERR_MILLRACE_INVALID_ROUTE, ERR_MILLRACE_INVALID_OPTION
+ */
+export async function compileRoutes(
+  sources: RouteSources,
+  before?: Pick<RouteTable, "sockets" | "targets">,
+): Promise<RouteTable> {
   const rows: NativeRoute[] = [];
-  const tables: Tables = { targets: [], sockets: [], handlers: [] };
+  const tables: Tables = {
+    targets: [...(before?.targets ?? [])],
+    sockets: [...(before?.sockets ?? [])],
+    handlers: [],
+  };
   const { targets, sockets, handlers } = tables;
   const compress = compressionOf("compress", sources.compress, undefined);
   const manner: Manner = { reading: DEFAULT_READING, compress };
@@ -210,6 +221,14 @@ export async function compileRoutes(sources: RouteSources): Promise<RouteTable> 
   const websocket = serverSocketOf(tables, sources.websocket);
   const refusals = await compileRefusals(sources.refusals);
   return { rows, targets, fallback, methodNotAllowed, refusals, sockets, handlers, websocket };
+}
+
+/** What only the native side could judge of a route; its sentence names the pattern. */
+export function routeError(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof MillraceError) return error;
+  const { code } = error as { readonly code?: unknown };
+  if (code !== "ERR_MILLRACE_INVALID_ROUTE") return error;
+  return new MillraceError(code, error.message, { cause: error });
 }
 
 function fallbackOf(targets: Target[], sources: RouteSources, manner: Manner): NativeRoute | null {

@@ -22,11 +22,12 @@ import { COMMAND, ERRORS, LIMITS } from "./native/tables.ts";
 import { type ServeOptions, type Settings, validate } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { fail } from "./outcome.ts";
+import { Reload, type ReloadOptions } from "./reload.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import { closeOf, type ServerCloseOptions } from "./restart/options.ts";
 import { Restart } from "./restart/restart.ts";
-import { compileRoutes, type RouteTable } from "./routes.ts";
+import { compileRoutes, type RouteTable, routeError } from "./routes.ts";
 import type { Service } from "./service.ts";
 import { Shutdown } from "./shutdown.ts";
 import { atSignal } from "./signals.ts";
@@ -101,6 +102,7 @@ class NativeServer implements Server {
   readonly #id: number;
   readonly #service: Service;
   readonly #scheme: "http" | "scgi";
+  readonly #reload: Reload;
   readonly #restart: Restart;
   readonly #cleanups: (() => void)[] = [];
   readonly #stay: () => void;
@@ -185,6 +187,7 @@ class NativeServer implements Server {
         bodyMax: settings.limits[BODY_MAX_ROW] as number,
         addresses: [],
         onDrained: (completed, forced) => (server as NativeServer).#loopDrained(completed, forced),
+        onRerouted: () => (server as NativeServer).#reload.rerouted(),
       };
       const { rows: routes, fallback, methodNotAllowed, refusals } = table;
       const { loops, limits, topicSpace } = settings;
@@ -204,13 +207,13 @@ class NativeServer implements Server {
         batch,
         makeDispatch(service, batch),
       );
-      server = new NativeServer(service, settings, opened, restart);
+      server = new NativeServer(service, settings, opened, restart, table);
       warnWithoutZlib(native, table.sockets);
       made = log.serverId;
       return server;
     } catch (cause) {
       restart.abandon();
-      throw explain(openError(cause, listeners));
+      throw routeError(openError(cause, listeners));
     }
   }
 
@@ -219,6 +222,7 @@ class NativeServer implements Server {
     settings: Settings,
     opened: ReturnType<Binding["open"]>,
     restart: Restart,
+    table: RouteTable,
   ) {
     this.#native = service.native;
     this.#restart = restart;
@@ -235,6 +239,13 @@ class NativeServer implements Server {
     this.name = service.log.server;
     this.#stay = atExit(() => this.#atExit());
     service.sockets.server = opened.server;
+    this.#reload = new Reload({
+      server: opened.server,
+      loops: this.#loopsOpen,
+      service,
+      table,
+      isClosing: () => this.#draining !== undefined,
+    });
     this.sockets = viewOf(service.sockets);
     joinThread(service.sockets);
     this.closed = new Promise((resolve) => {
@@ -322,6 +333,10 @@ class NativeServer implements Server {
   ref(): this {
     if (!this.#isReleased) this.#native.ref(this.#id, true);
     return this;
+  }
+
+  reload(options: ReloadOptions): Promise<void> {
+    return this.#reload.run(options);
   }
 
   sendMany(
@@ -497,14 +512,6 @@ function sayFailed(log: Log, error: unknown): void {
   const err = errOf(error);
   const code = error instanceof MillraceError ? { code: error.code } : {};
   log.add(LOG_LEVELS.fatal, `the server did not start: ${err.message}`, { ...code, err });
-}
-
-// What is wrong with a route and only the native side could judge; its sentence names the pattern.
-function explain(error: unknown): unknown {
-  if (!(error instanceof Error) || error instanceof MillraceError) return error;
-  const { code } = error as { readonly code?: unknown };
-  if (code !== "ERR_MILLRACE_INVALID_ROUTE") return error;
-  return new MillraceError(code, error.message, { cause: error });
 }
 
 function schemeOf(settings: Settings, listener: number): "http" | "scgi" {

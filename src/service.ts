@@ -66,4 +66,6 @@ export interface Service {
   addresses: readonly Address[];
   /** Called for each loop that has closed its last connection. */
   onDrained: (completed: number, forced: number) => void;
+  /** Called for each loop that has other routes now. */
+  onRerouted: () => void;
 }

@@ -389,3 +389,15 @@ void serve({ routes: {}, refusals: { 404: new Response() } });
 void serve({ routes: {}, refusals: { ERR_MILLRACE_HANDLER_FAILED: new Response() } });
 // @ts-expect-error a Response, as for a static route
 void serve({ routes: {}, refusals: { 413: "too large" } });
+
+// ── reload() knows the parameters of its patterns, and takes nothing else of serve() ──
+await server.reload({
+  routes: {
+    "/mills/:mill": raw((req, res) => {
+      same<Flat<typeof req.params>, { readonly mill: string }>();
+      res.end();
+    }),
+  },
+});
+// @ts-expect-error: where it listens stays
+await server.reload({ port: 80, routes: {} });

@@ -120,6 +120,16 @@ void control(const Napi::CallbackInfo& info) {
   host->control(kind, number(2), number(3), keeps_paths);
 }
 
+void reroute(const Napi::CallbackInfo& info) {
+  Host* host = host_of(info);
+  RouteTable table;
+  if (host == nullptr || !read_routes(info[1].As<Napi::Object>(), table)) return;
+  OpenFailure failure;
+  const Router* router = host->server().add_router(std::move(table), failure);
+  if (router == nullptr) return throw_failure(info.Env(), failure);
+  host->reroute(*router);
+}
+
 void metrics(const Napi::CallbackInfo& info) {
   Host* host = host_of(info);
   auto into = info[1].As<Napi::Float64Array>();
@@ -175,6 +185,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("open", Napi::Function::New<open>(env, "open", environment));
   exports.Set("takeBody", Napi::Function::New<take_body>(env, "takeBody", environment));
   exports.Set("control", Napi::Function::New<control>(env, "control", environment));
+  exports.Set("reroute", Napi::Function::New<reroute>(env, "reroute", environment));
   exports.Set("metrics", Napi::Function::New<metrics>(env, "metrics", environment));
   exports.Set("prometheus", Napi::Function::New<prometheus>(env, "prometheus", environment));
   exports.Set("ref", Napi::Function::New<ref>(env, "ref", environment));

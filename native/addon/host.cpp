@@ -182,6 +182,15 @@ void Host::control(CommandKind kind, uint32_t wait_ms, uint32_t idle_ms, bool ke
   }
 }
 
+void Host::reroute(const Router& router) {
+  for (auto& bridge : bridges_) {
+    Command* command = bridge->begin_command(0).command;
+    command->kind = static_cast<uint16_t>(CommandKind::Reroute);
+    command->blob = reinterpret_cast<uintptr_t>(&router);
+    bridge->end_command(command);
+  }
+}
+
 void Host::ref(bool alive) {
   if (released_) return;
   if (inline_host_ != nullptr) return inline_host_->ref(alive);

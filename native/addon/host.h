@@ -33,6 +33,8 @@ class Host final {
   // Of Close: until what is left is cut, until idle connections are ended, and whether files of
   // unix sockets stay.
   void control(CommandKind kind, uint32_t wait_ms, uint32_t idle_ms, bool keeps_paths);
+  // Requests are matched by `router` from now on; each loop answers with a Rerouted event.
+  void reroute(const Router& router);
   void ref(bool alive);
 
   // Hands the lane's events to JavaScript until there are none. `enter` makes the outermost call of

@@ -205,11 +205,6 @@ bool read_options(const Napi::Object& object, ServerOptions& options) {
   if (loops < 0 || loops > 64) return fail(object.Env(), "loops");
   options.is_inline = loops == 0;
   options.loops = loops == 0 ? 1 : static_cast<uint32_t>(loops);
-  auto read_row = [](const Napi::Object& row, RouteRow& out) {
-    out.method = text_of(row, "method");
-    out.pattern = text_of(row, "pattern");
-    return read_route(row, out.route);
-  };
   options.topic_space = text_of(object, "topicSpace");
   if (object.Get("sockets").IsArray() &&
       !read_list(object, "sockets", options.sockets, read_socket))
@@ -218,10 +213,19 @@ bool read_options(const Napi::Object& object, ServerOptions& options) {
       !read_list(object, "refusals", options.refusals, read_refusal))
     return false;
   return read_list(object, "listeners", options.listeners, read_listener) &&
-         read_list(object, "routes", options.routes, read_row) &&
-         read_optional_route(object, "fallback", options.fallback) &&
-         read_optional_route(object, "methodNotAllowed", options.method_not_allowed) &&
-         read_limits(object, options.limits) && read_observation(object, options.observation);
+         read_routes(object, options.routes) && read_limits(object, options.limits) &&
+         read_observation(object, options.observation);
+}
+
+bool read_routes(const Napi::Object& object, RouteTable& table) {
+  auto read_row = [](const Napi::Object& row, RouteRow& out) {
+    out.method = text_of(row, "method");
+    out.pattern = text_of(row, "pattern");
+    return read_route(row, out.route);
+  };
+  return read_list(object, "routes", table.rows, read_row) &&
+         read_optional_route(object, "fallback", table.fallback) &&
+         read_optional_route(object, "methodNotAllowed", table.method_not_allowed);
 }
 
 }  // namespace millrace::addon

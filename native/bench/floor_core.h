@@ -74,13 +74,13 @@ class CoreFloor final : public FloorServer {
     server.listeners.push_back({.request = {.host = "127.0.0.1", .port = options.port}});
     Route handler;
     handler.kind = RouteKind::Handler;
-    server.fallback = handler;
+    server.routes.fallback = handler;
     if (options.is_static) {
       RouteRow row{"GET", "/", {}};
       row.route.kind = RouteKind::Static;
       row.route.headers = kFloorHeaders;
       row.route.content = floor_body(options);
-      server.routes.push_back(std::move(row));
+      server.routes.rows.push_back(std::move(row));
     }
     return server;
   }

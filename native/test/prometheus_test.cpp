@@ -238,7 +238,7 @@ TEST("a route of a server is answered with its numbers on the loop, GET and HEAD
   ServerOptions options = options_of(2, {tcp()});
   RouteRow row{"GET", "/metrics", {}};
   row.route.kind = RouteKind::Metrics;
-  options.routes.push_back(std::move(row));
+  options.routes.rows.push_back(std::move(row));
   Running running(std::move(options));
   for (int i = 0; i < 5; i++) EXPECT(count_of(ask(running.port(), "/asked"), "200 OK") == 1);
   EXPECT(eventually([&] {

@@ -155,7 +155,7 @@ inline ServerOptions options_of(uint32_t loops, std::vector<ListenRequest> reque
   for (ListenRequest& request : requests) options.listeners.push_back({std::move(request)});
   Route handler;
   handler.kind = RouteKind::Handler;
-  options.fallback = std::move(handler);
+  options.routes.fallback = std::move(handler);
   return options;
 }
 

@@ -60,8 +60,8 @@ TEST("a server that is never started leaves nothing behind") {
 
 TEST("a bad route is named, and no address is taken") {
   ServerOptions options = options_of(1, {tcp()});
-  options.routes.push_back({"GET", "/ok", {}});
-  options.routes.push_back({"GET", "no slash", {}});
+  options.routes.rows.push_back({"GET", "/ok", {}});
+  options.routes.rows.push_back({"GET", "no slash", {}});
   OpenFailure failure;
   EXPECT(Server::open(std::move(options), failure) == nullptr);
   EXPECT(failure.route == 1);

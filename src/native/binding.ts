@@ -84,6 +84,9 @@ export interface NativeOptions {
   readonly topicSpace?: string; // "": the one that all servers of the process share
 }
 
+/** What requests are matched by. */
+export type NativeRouteTable = Pick<NativeOptions, "fallback" | "methodNotAllowed" | "routes">;
+
 /** What loops tell besides what handlers need; nothing when left out. */
 export interface NativeObservation {
   readonly connections: boolean; // Connected and Disconnected events of every connection
@@ -314,6 +317,12 @@ export interface Binding {
    * `keepPaths`: files of unix sockets stay, because another process listens there.
    */
   control(server: number, kind: number, waitMs: number, idleMs?: number, keepPaths?: boolean): void;
+  /**
+   * Requests are matched by other routes from now on; every loop says so by one Rerouted event.
+   * Throws as open() does for routes. What was matched before keeps its route, so that the former
+   * ones stay in memory.
+   */
+  reroute(server: number, table: NativeRouteTable): void;
   /**
    * Fills `into` with METRICS.length sums over the loops, counts by ERRORS and by CAUSES, then what
    * src/metrics.ts says of batches and delays; it has room for exactly those.

@@ -213,6 +213,7 @@ export const EVENT = {
   Connected: 22,
   Disconnected: 23,
   Access: 24,
+  Rerouted: 25,
 } as const;
 
 /** Kinds of command. */
@@ -242,6 +243,7 @@ export const COMMAND = {
   Expire: 23,
   Watch: 24,
   Disconnect: 25,
+  Reroute: 26,
 } as const;
 
 /** Why connections end, by native number, with the level at which that is logged. */

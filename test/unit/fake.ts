@@ -340,6 +340,8 @@ export class FakeBinding implements Binding {
     return { dropped: 0, waiting: 0, errno: 0 };
   }
 
+  reroute(): void {}
+
   fdLimit(): { soft: number; hard: number } {
     return { soft: 1024, hard: 1024 };
   }

@@ -36,7 +36,7 @@ Loop::Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& r
     : disk_(disk),
       poller_(std::move(poller)),
       limits_(limits),
-      router_(router),
+      router_(&router),
       connections_max_(divided(limits.connections_max, share)),
       head_room_(event_bytes_max(limits)),
       queue_age_(limits.queue_delay_max),
@@ -338,6 +338,9 @@ void Loop::take(const Command& command) {
         if (connection != nullptr) connection->on_leave();
       }
       return;
+    case CommandKind::Reroute:
+      router_ = reinterpret_cast<const Router*>(command.blob);
+      return notify({{}, EventKind::Rerouted});
     case CommandKind::Publish: return publish(command);
     case CommandKind::Connect: return dial(command);
     case CommandKind::Watch: return watch(command.exchange);

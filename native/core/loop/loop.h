@@ -38,8 +38,8 @@ namespace millrace {
 
 class Loop final {
  public:
-  // `limits`, `router` and `disk` outlive the loop; `disk` has stopped when it ends. `share` is how
-  // many loops the server's totals are divided among.
+  // `limits`, `router` (and what follows it by Reroute) and `disk` outlive the loop; `disk` has
+  // stopped when it ends. `share` is how many loops the server's totals are divided among.
   Loop(std::unique_ptr<Poller> poller, const Limits& limits, const Router& router, Disk& disk,
        uint32_t share);
   ~Loop();
@@ -93,7 +93,7 @@ class Loop final {
   [[nodiscard]] Exchanges& exchanges() { return exchanges_; }
   [[nodiscard]] Timers& timers() { return timers_; }
   [[nodiscard]] const Limits& limits() const { return limits_; }
-  [[nodiscard]] const Router& router() const { return router_; }
+  [[nodiscard]] const Router& router() const { return *router_; }
   [[nodiscard]] Milliseconds now() const { return now_; }
   [[nodiscard]] bool draining() const { return draining_; }
   // It closes, and waits no longer for requests on idle connections.
@@ -195,7 +195,7 @@ class Loop final {
   Random random_;
   std::unique_ptr<Poller> poller_;
   const Limits& limits_;
-  const Router& router_;
+  const Router* router_;
   const uint32_t connections_max_;
   const size_t head_room_;  // bytes that one event may need in the ring
   Slab slab_;

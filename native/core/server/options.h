@@ -23,6 +23,13 @@ struct ListenerOptions {
   ProxyMode proxy = ProxyMode::Off;
 };
 
+// What requests are matched by.
+struct RouteTable {
+  std::vector<RouteRow> rows;
+  std::optional<Route> fallback;
+  std::optional<Route> method_not_allowed;
+};
+
 struct ServerOptions {
   uint32_t loops = 1;  // threads; with `is_inline` the one loop is run by the caller
   bool is_inline = false;
@@ -30,9 +37,7 @@ struct ServerOptions {
       nullptr;  // who may not listen twice on one address; others of this process share it
   Limits limits;
   std::vector<ListenerOptions> listeners;
-  std::vector<RouteRow> routes;
-  std::optional<Route> fallback;
-  std::optional<Route> method_not_allowed;
+  RouteTable routes;
   std::vector<Refusal> refusals;
   std::vector<SocketSettings> sockets;  // by the number that Upgrade and Connect commands name
   Observation observation;

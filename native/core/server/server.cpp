@@ -11,7 +11,9 @@ namespace millrace {
 
 std::unique_ptr<Server> Server::open(ServerOptions options, OpenFailure& failure) {
   std::unique_ptr<Server> server(new Server(std::move(options)));
-  if (!server->build_router(failure) || !server->bind(failure) || !server->make_loops(failure)) {
+  RouteTable routes = std::move(server->options_.routes);
+  if (server->add_router(std::move(routes), failure) == nullptr || !server->bind(failure) ||
+      !server->make_loops(failure)) {
     return nullptr;
   }
   return server;
@@ -19,18 +21,20 @@ std::unique_ptr<Server> Server::open(ServerOptions options, OpenFailure& failure
 
 Server::~Server() { stop(); }
 
-bool Server::build_router(OpenFailure& failure) {
-  for (size_t i = 0; i < options_.routes.size(); i++) {
-    failure.sentence = router_.add(std::move(options_.routes[i]));
+const Router* Server::add_router(RouteTable table, OpenFailure& failure) {
+  auto router = std::make_unique<Router>();
+  for (size_t i = 0; i < table.rows.size(); i++) {
+    failure.sentence = router->add(std::move(table.rows[i]));
     if (failure.sentence.empty()) continue;
     failure.route = static_cast<int>(i);
-    return false;
+    return nullptr;
   }
-  options_.routes.clear();
-  if (options_.fallback) router_.set_fallback(*options_.fallback);
-  if (options_.method_not_allowed) router_.set_method_not_allowed(*options_.method_not_allowed);
-  router_.seal();
-  return true;
+  if (table.fallback) router->set_fallback(std::move(*table.fallback));
+  if (table.method_not_allowed)
+    router->set_method_not_allowed(std::move(*table.method_not_allowed));
+  router->seal();
+  routers_.push_back(std::move(router));
+  return routers_.back().get();
 }
 
 bool Server::bind(OpenFailure& failure) {
@@ -66,7 +70,8 @@ bool Server::make_loops(OpenFailure& failure) {
     Result<std::unique_ptr<Poller>> poller = make_poller();
     failure.status = poller.status();
     if (!poller.is_ok()) return false;
-    loops_.push_back(std::make_unique<Loop>(poller.take(), options_.limits, router_, disk_, count));
+    loops_.push_back(
+        std::make_unique<Loop>(poller.take(), options_.limits, *routers_[0], disk_, count));
     loops_.back()->set_sockets(options_.sockets, options_.topic_space);
     loops_.back()->set_refusals(options_.refusals);
     loops_.back()->set_metrics_source(*this);

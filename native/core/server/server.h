@@ -53,10 +53,12 @@ class Server final : public MetricsSource {
   // In the order of the options; none after release_listeners().
   [[nodiscard]] std::vector<int> listener_descriptors() const;
   void write_metrics(std::string& out) const override;  // any thread
+  // For Reroute commands; null with `failure` filled in. It stays until the server goes: sessions
+  // and write queues refer to its routes.
+  [[nodiscard]] const Router* add_router(RouteTable table, OpenFailure& failure);
 
  private:
   explicit Server(ServerOptions options) : options_(std::move(options)) {}
-  [[nodiscard]] bool build_router(OpenFailure& failure);
   [[nodiscard]] bool bind(OpenFailure& failure);
   [[nodiscard]] bool make_loops(OpenFailure& failure);
   // Not std::thread: without exceptions it ends the process when the system refuses one.
@@ -69,7 +71,7 @@ class Server final : public MetricsSource {
   void run(Loop& loop, size_t index);
 
   ServerOptions options_;
-  Router router_;
+  std::vector<std::unique_ptr<Router>> routers_;
   std::vector<ListenerShare> shares_;
   std::vector<Address> addresses_;
   Disk disk_;
