@@ -181,6 +181,14 @@ export interface Req<P extends string = string> extends AsyncIterable<Uint8Array
  */
 export interface Res {
   /**
+   * True once all of the response is with the kernel, its last byte too; false when the peer, or
+   * the server, has ended the connection before, or the loop has answered in place of the handler
+   * (`timeouts.handler`). Ask before the response ends: `const { delivered } = res`. It says
+   * nothing of what the peer has read. Never rejects.
+   * @throws {MillraceError} ERR_MILLRACE_ALREADY_ENDED when it is first read after the end
+   */
+  readonly delivered: Promise<boolean>;
+  /**
    * "open" until something of the response was sent, "streaming" until it has ended; "aborted" when
    * the peer left first.
    */
@@ -341,6 +349,8 @@ export type RawHandler<P extends string = string> = (
 export interface Context<P extends string = string> {
   /** As `req.connection`. */
   readonly connection: Connection;
+  /** As `res.delivered`: of the Response, to be asked for before the handler returns it. */
+  readonly delivered: Promise<boolean>;
   /** Cookies of the request by name. */
   readonly cookies: ReadonlyMap<string, string>;
   /** Whether the client's connection is encrypted, as those that are trusted say. */

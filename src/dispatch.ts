@@ -3,6 +3,7 @@
 import { AsyncResource } from "node:async_hooks";
 import { lookAtArrival } from "./client.ts";
 import { dispatchConnection, textLength } from "./connection/dispatch.ts";
+import { settleDelivery } from "./delivered.ts";
 import { errnoName, MillraceError, sentenceOf } from "./errors.ts";
 import { Incoming } from "./incoming.ts";
 import { LOG_LEVELS } from "./logging/levels.ts";
@@ -143,6 +144,14 @@ function dispatchOther(
       service.onDrained(
         (words[base + W.headA] as number) >>> 0,
         (words[base + W.headB] as number) >>> 0,
+      );
+      return at;
+    case EVENT.Left:
+      settleDelivery(
+        service,
+        words[base + W.handle] as number,
+        (words[base + W.generation] as number) >>> 0,
+        (words[base + W.listener] as number) >>> 16 === 1,
       );
       return at;
     case EVENT.Rerouted:

@@ -47,6 +47,10 @@ export class NativeContext implements Context {
     return (this.#cookies ??= parseCookies(this.#req.headers.get("cookie")));
   }
 
+  get delivered(): Promise<boolean> {
+    return this.#res.delivered;
+  }
+
   get encrypted(): boolean {
     return this.#req.client.scheme === "https";
   }

@@ -2,6 +2,13 @@
 import { MillraceError, show } from "./errors.ts";
 import { COMMAND_FLAG } from "./native/tables.ts";
 
+/** The header fields of an event stream, unless they are set. */
+export const EVENT_LINES = [
+  ["Content-Type", "text/event-stream"],
+  ["Cache-Control", "no-cache"],
+  ["X-Accel-Buffering", "no"], // nginx passes events on as they come
+] as const;
+
 /**
  * Header fields for a response: what `new Headers()` takes, or an object whose values may be arrays
  * (several lines).

@@ -10,13 +10,14 @@ import type { Choice } from "./compress.ts";
 import type { CloseCauseName } from "./connection/api.ts";
 import { causeNumber, causeOf, errorNumber } from "./connection/causes.ts";
 import { type CookieOptions, cookieLine } from "./cookies.ts";
+import { whenDelivered } from "./delivered.ts";
 import type { Diagnosis } from "./diagnostics.ts";
 import { type ErrorCode, errnoName, MillraceError, show } from "./errors.ts";
 import { EventStream, type EventStreamOptions, eventSettings } from "./events.ts";
 import { downloadLine, fileError, type SendFileOptions } from "./files.ts";
 import { type Filing, fileTexts } from "./filing.ts";
 import type { Incoming } from "./incoming.ts";
-import { HeaderLines, type HeadersInit } from "./lines.ts";
+import { EVENT_LINES, HeaderLines, type HeadersInit } from "./lines.ts";
 import {
   checkBodiless,
   checkEvents,
@@ -46,11 +47,6 @@ const ABORTED = 2;
 const STREAMING = 3;
 const SWITCHING_PROTOCOLS = 101;
 const STATES = ["open", "ended", "aborted", "streaming"] as const;
-const EVENT_LINES = [
-  ["Content-Type", "text/event-stream"],
-  ["Cache-Control", "no-cache"],
-  ["X-Accel-Buffering", "no"], // nginx passes events on as they come
-] as const;
 const JSON_TYPE = "Content-Type: application/json\r\n";
 
 /** The one implementation of Res. Made by dispatch.ts, one per request event. */
@@ -110,6 +106,10 @@ export class NativeRes implements Res, OpenExchange {
 
   get writableLength(): number {
     return this.#outgoing?.waitingBytes ?? 0;
+  }
+
+  get delivered(): Promise<boolean> {
+    return whenDelivered(this.#service, this);
   }
 
   get incoming(): Incoming | undefined {

@@ -7,6 +7,7 @@ import { makeProxies } from "./client.ts";
 import { noteOpen } from "./cluster/open.ts";
 import type { Connection, DataOfConnections } from "./connection/api.ts";
 import { Connections } from "./connection/connections.ts";
+import { endDeliveries } from "./delivered.ts";
 import { makeDispatch } from "./dispatch.ts";
 import { MillraceError } from "./errors.ts";
 import { atExit } from "./exits.ts";
@@ -184,6 +185,7 @@ class NativeServer implements Server {
         },
         shutdown,
         tasks,
+        deliveries: new Map(),
         bodyMax: settings.limits[BODY_MAX_ROW] as number,
         addresses: [],
         onDrained: (completed, forced) => (server as NativeServer).#loopDrained(completed, forced),
@@ -408,6 +410,7 @@ class NativeServer implements Server {
     for (const exchange of [...open.values()]) exchange.abort();
     for (const socket of [...sockets.open.values()]) socket.ended(LOST_CODE, LOST);
     await Promise.all([this.#lastDone(), sockets.relay?.close()]);
+    endDeliveries(this.#service);
     this.#service.connections.endAll();
     this.#sayClosed();
     this.#readCounters();

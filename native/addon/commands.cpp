@@ -139,6 +139,14 @@ napi_value informational(napi_env env, napi_callback_info info) {
   return put_head(env, call, CommandKind::Informational, status, call.arguments[3]);
 }
 
+// handle, generation
+napi_value tell(napi_env env, napi_callback_info info) {
+  Call call(env, info, 2);
+  if (call.bridge == nullptr) return truth(env, false);
+  call.bridge->end_command(begin_plain(env, call, CommandKind::Tell, 0).command);
+  return truth(env, true);
+}
+
 napi_value cut(napi_env env, napi_callback_info info) {
   Call call(env, info, 4);
   if (call.bridge == nullptr) return nullptr;
@@ -206,6 +214,7 @@ void add_commands(Napi::Env env, Napi::Object exports, Environment& environment)
   add("respondBytes", &respond<put_bytes>);
   add("respondMany", &respond_many);
   add("informational", &informational);
+  add("tell", &tell);
   add("cut", &cut);
   add("begin", &begin);
   add("write", &write<put_text>);

@@ -159,6 +159,11 @@ export interface Binding {
   respondMany(words: Int32Array, count: number, text: string): void;
   /** A 1xx response ahead of the final one. */
   informational(handle: number, generation: number, status: number, headers: string): boolean;
+  /**
+   * One Left event follows: when the answer has left, or never will. False when the server has been
+   * released.
+   */
+  tell(handle: number, generation: number): boolean;
   /** The head of a response whose body follows; arguments as for respond(). */
   begin(handle: number, generation: number, statusFlags: number, headers: string): boolean;
   /** Bytes of a response that has begun; a Written event says when they have left. */

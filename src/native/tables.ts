@@ -214,6 +214,7 @@ export const EVENT = {
   Disconnected: 23,
   Access: 24,
   Rerouted: 25,
+  Left: 26,
 } as const;
 
 /** Kinds of command. */
@@ -244,6 +245,7 @@ export const COMMAND = {
   Watch: 24,
   Disconnect: 25,
   Reroute: 26,
+  Tell: 27,
 } as const;
 
 /** Why connections end, by native number, with the level at which that is logged. */

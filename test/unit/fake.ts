@@ -342,6 +342,10 @@ export class FakeBinding implements Binding {
 
   reroute(): void {}
 
+  tell(): boolean {
+    return true;
+  }
+
   fdLimit(): { soft: number; hard: number } {
     return { soft: 1024, hard: 1024 };
   }

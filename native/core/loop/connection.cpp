@@ -468,6 +468,7 @@ void Connection::drop_sent(size_t count, size_t file_bytes) {
     for (size_t i = 0; i < count; i++) bytes += queue_[i].size;
   }
   loop_.stats().bytes_out.add(static_cast<int64_t>(bytes));
+  if (leaving_ != nullptr) note_sent(bytes);
   Segment& first = queue_.front();
   if (file_bytes > 0 && file_bytes < first.size) {
     first.offset += file_bytes;
@@ -565,6 +566,7 @@ void Connection::close_now(bool reset) {
   auto cause = cause_ == CloseCause::Drained ? CloseCause::CloseCalled : cause_;
   loop_.stats().closes[static_cast<size_t>(cause)].increment();
   session_->gone(*this);
+  lose_leaving();
   session_deadline_ = own_deadline_ = kNever;
   update_deadline();
   leave_peers();  // before the peer can know

@@ -98,6 +98,7 @@ class Connection final : public Sink {
   void abort(CloseCause cause) override;
   void take_proxy_header(ProxyHeader&& header) override;
   [[nodiscard]] ErrorCode refused_at_entry() const override;
+  void tell_when_left(ExchangeId id) override;
   [[nodiscard]] bool logs_access() const override;
   void log_access(const AccessLine& line) override;
   [[nodiscard]] uint64_t unsent() const override;
@@ -143,6 +144,16 @@ class Connection final : public Sink {
     ProxyHeader header;
     Address own;  // where the connection really comes from
   };
+  // Answers that JavaScript has asked about, in their order: `end` is where their bytes end, in
+  // bytes that are `sent` since there have been any.
+  struct Leaving {
+    struct Answer {
+      ExchangeId id;
+      uint64_t end;
+    };
+    uint64_t sent = 0;
+    std::vector<Answer> answers;
+  };
   enum class Keep : uint8_t { Block, Blob, Static, File, Shared };
   // A run of queued bytes and what keeps them alive.
   struct Segment {
@@ -173,6 +184,8 @@ class Connection final : public Sink {
   void all_sent();
   void linger();
   void close_now(bool reset);
+  void note_sent(uint64_t bytes);  // where there is `leaving_`
+  void lose_leaving();
   void judge_end(CloseCause cause);
   [[nodiscard]] bool may_offer(Bytes bytes);
   void wait_to_be_told(Bytes bytes);
@@ -217,6 +230,7 @@ class Connection final : public Sink {
   uint32_t open_exchanges_ = 0;
   int error_ = 0;  // errno of its end
   std::unique_ptr<Proxied> proxied_;
+  std::unique_ptr<Leaving> leaving_;
   ErrorCode refusal_ = ErrorCode::None;  // the last one: why it ends, if it does
   Telling telling_ = Telling::Unasked;
   PeerStanding standing_ = PeerStanding::Unasked;  // among those of its address

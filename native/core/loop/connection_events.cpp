@@ -149,6 +149,31 @@ void Connection::on_over() {
   loop_.notify({{}, EventKind::Disconnected, connection_generation(), id_.index, detail});
 }
 
+// --- answers that are asked about ---
+
+void Connection::tell_when_left(ExchangeId id) {
+  if (leaving_ == nullptr) leaving_ = std::make_unique<Leaving>();
+  leaving_->answers.push_back({id, leaving_->sent + unsent()});
+  note_sent(0);
+}
+
+void Connection::note_sent(uint64_t bytes) {
+  std::vector<Leaving::Answer>& answers = leaving_->answers;
+  leaving_->sent += bytes;
+  while (!answers.empty() && answers.front().end <= leaving_->sent) {
+    loop_.notify({answers.front().id, EventKind::Left, 1});
+    answers.erase(answers.begin());
+  }
+  if (answers.empty()) leaving_ = nullptr;
+}
+
+void Connection::lose_leaving() {
+  if (leaving_ == nullptr) return;
+  for (const Leaving::Answer& answer : leaving_->answers)
+    loop_.notify({answer.id, EventKind::Left, 0});
+  leaving_ = nullptr;
+}
+
 // --- the access log ---
 
 bool Connection::logs_access() const { return loop_.observation().access; }

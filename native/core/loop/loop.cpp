@@ -351,9 +351,13 @@ void Loop::take(const Command& command) {
   if (index == UINT32_MAX) {
     bool is_leave_taking = static_cast<CommandKind>(command.kind) == CommandKind::Unsubscribe;
     if (!is_leave_taking) stats_.late_commands.increment();
+    if (static_cast<CommandKind>(command.kind) == CommandKind::Tell)
+      notify({command.exchange, EventKind::Left, 0});
     Lane::drop(command);
     return;
   }
+  if (static_cast<CommandKind>(command.kind) == CommandKind::Tell)
+    return connections_[index]->on_command(command);
   if (static_cast<CommandKind>(command.kind) == CommandKind::Cut) return cut(command, index);
   if (command.kind >= static_cast<uint16_t>(CommandKind::Subscribe))
     return take_of_socket(command, index);

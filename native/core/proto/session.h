@@ -123,6 +123,8 @@ class Sink {
   [[nodiscard]] virtual ErrorCode refused_at_entry() const { return ErrorCode::None; }
 
   // --- observation ---
+  // A Left event follows when what is written so far has left, or the connection has ended.
+  virtual void tell_when_left(ExchangeId) {}
   // Whether log_access() is wanted; it drops what the lane has no room for.
   [[nodiscard]] virtual bool logs_access() const { return false; }
   virtual void log_access(const AccessLine&) {}

@@ -260,6 +260,7 @@ bool Answers::advance(Sink& sink, bool& closed, CloseCause& cause) {
     if (leaving_ == nullptr) leaving_ = std::make_unique<AccessLines>();
     leaving_->add(std::move(answer.access));
   }
+  if (answer.tells) sink.tell_when_left(answer.id);
   pop();
   return true;
 }

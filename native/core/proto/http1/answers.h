@@ -41,6 +41,7 @@ struct Answer {
   bool keep_alive = false;  // say Connection: keep-alive
   bool close = false;       // the connection ends behind it
   bool done = false;
+  bool tells = false;  // JavaScript wants to know when it has left
   bool begun = false;  // its head is written, the body follows piece by piece
   Framing framing = Framing::None;
   size_t held = 0;

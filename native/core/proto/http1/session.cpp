@@ -223,20 +223,24 @@ void Http1Session::answer_natively(const Route& route, Answer&& answer, Sink& si
 void Http1Session::command(const Command& command, Sink& sink) {
   Answer* answer = answers_.find(command.exchange);
   MR_CHECK(answer != nullptr);  // the loop's exchange table led here
+  auto kind = static_cast<CommandKind>(command.kind);
+  if (kind == CommandKind::Tell) {
+    answer->tells = true;
+    return;
+  }
   Response response;
   const char* bytes = reinterpret_cast<const char*>(&command) + sizeof(Command);
   response.status = command.status;
   response.flags = command.flags;
   response.header_lines = Bytes(bytes, command.header_length);
   response.body = Bytes(bytes + command.header_length, command.body_length);
-  bool is_write = static_cast<CommandKind>(command.kind) == CommandKind::Write;
+  bool is_write = kind == CommandKind::Write;
   if ((command.flags & kCommandBodyIsBlob) != 0) {
     size_t spare = is_write ? kBlobFront + kBlobBack : 0;
     auto* blob = reinterpret_cast<char*>(command.blob);
     response.blob = Blob::adopt(blob, command.body_length + spare);
     response.body = Bytes(blob + (is_write ? kBlobFront : 0), command.body_length);
   }
-  auto kind = static_cast<CommandKind>(command.kind);
   if (kind == CommandKind::Upgrade)
     return change_over(command, *answer, response.header_lines, sink);
   if (answer->upgrade != nullptr && kind != CommandKind::Informational) stay(*answer, sink);
@@ -372,6 +376,7 @@ void Http1Session::abandon(Sink& sink) { give_up(true, sink); }
 void Http1Session::give_up(bool but_begun, Sink& sink) {
   for (size_t i = 0; i < answers_.size(); i++) {
     Answer& answer = answers_[i];
+    if (std::exchange(answer.tells, false)) sink.notify({answer.id, EventKind::Left, 0});
     if (!answer.id.is_valid() || answer.done) continue;
     answer.done = true;
     close_exchange(answer, false, sink);

@@ -83,6 +83,7 @@ void Http1Session::change_over(const Command& command, Answer& answer, Bytes hea
     answer.access->bytes_out = head.size();
     answer.access->log(true, sink);
   }
+  if (answer.tells) sink.tell_when_left(id);
   answer.done = true;
   answers_.pop();
   phase_ = Phase::Dead;
