@@ -3,7 +3,6 @@
 import { AsyncResource } from "node:async_hooks";
 import { lookAtArrival } from "./client.ts";
 import { dispatchConnection, textLength } from "./connection/dispatch.ts";
-import { settleDelivery } from "./delivered.ts";
 import { errnoName, MillraceError, sentenceOf } from "./errors.ts";
 import { Incoming } from "./incoming.ts";
 import { LOG_LEVELS } from "./logging/levels.ts";
@@ -11,6 +10,7 @@ import type { Dispatch } from "./native/binding.ts";
 import { ERRORS, EVENT, EVENT_FLAG, EVENT_WORD as W } from "./native/tables.ts";
 import { follow, isPlain, runObserved, traceEvent } from "./observation.ts";
 import { runHandler } from "./outcome.ts";
+import { settleDelivery } from "./outgoing.ts";
 import { NativeReq } from "./request.ts";
 import { NativeRes } from "./response.ts";
 import type { OpenExchange, Service, Target } from "./service.ts";

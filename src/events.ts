@@ -42,7 +42,7 @@ export interface ServerEvent {
 
 /** What an event stream needs of a response that has begun. */
 export interface EventSink {
-  readonly isStreaming: boolean;
+  readonly state: string;
   readonly writableLength: number;
   cut(): void;
   drained(options?: DrainOptions): Promise<void>;
@@ -115,7 +115,7 @@ export class EventStream implements AsyncDisposable {
     this.signal = this.#over.signal;
     const leave = (): void => this.#end(left.reason);
     // Later, so that who has called can listen first.
-    if (left.aborted || !sink.isStreaming) {
+    if (left.aborted || sink.state !== "streaming") {
       queueMicrotask(leave);
       return;
     }
@@ -128,7 +128,7 @@ export class EventStream implements AsyncDisposable {
 
   /** Whether more can be sent. */
   get isOpen(): boolean {
-    return this.#sink.isStreaming && !this.signal.aborted;
+    return this.#sink.state === "streaming" && !this.signal.aborted;
   }
 
   /** Bytes that the peer has not taken yet. */
@@ -207,7 +207,7 @@ export class EventStream implements AsyncDisposable {
     if (this.signal.aborted) return;
     this.#pulse?.remove(this);
     // A peer that has only sent its last byte gets a proper end.
-    if (this.#sink.isStreaming) this.#sink.end();
+    if (this.#sink.state === "streaming") this.#sink.end();
     this.#over.abort(reason);
   }
 }

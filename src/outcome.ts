@@ -148,7 +148,7 @@ function answerDefault(
     res.send(status === 0 ? 500 : status, `${text}\n`, PLAIN_TEXT);
   }
   // What has begun cannot be answered any more, and must not look whole.
-  const wasStreaming = res.isStreaming;
+  const wasStreaming = res.state === "streaming";
   const isMillrace = error instanceof MillraceError;
   const code = isMillrace ? error.code : "ERR_MILLRACE_HANDLER_FAILED";
   if (wasStreaming && isLeft(req, error)) res.cut(undefined, "ClosedByClient");

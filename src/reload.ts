@@ -27,6 +27,8 @@ export interface Reloading {
   readonly table: Pick<RouteTable, "sockets" | "targets">;
   /** Whether the server has begun to close. */
   readonly isClosing: () => boolean;
+  /** What is called for each loop that has new routes. */
+  readonly onRerouted: (callback: () => void) => void;
 }
 
 /** Exchanges the routes of one server. */
@@ -38,6 +40,10 @@ export class Reload {
 
   constructor(of: Reloading) {
     this.#of = of;
+    of.onRerouted(() => {
+      this.#left -= 1;
+      if (this.#left === 0) this.#done?.();
+    });
   }
 
   /** One after the other: the last that is asked for is what stays. */
@@ -45,12 +51,6 @@ export class Reload {
     const own = this.#last.then(() => this.#run(options));
     this.#last = own.catch(() => undefined);
     return own;
-  }
-
-  /** A loop has the new routes. */
-  rerouted(): void {
-    this.#left -= 1;
-    if (this.#left === 0) this.#done?.();
   }
 
   async #run(options: ReloadOptions): Promise<void> {

@@ -10,7 +10,6 @@ import type { Choice } from "./compress.ts";
 import type { CloseCauseName } from "./connection/api.ts";
 import { causeNumber, causeOf, errorNumber } from "./connection/causes.ts";
 import { type CookieOptions, cookieLine } from "./cookies.ts";
-import { whenDelivered } from "./delivered.ts";
 import type { Diagnosis } from "./diagnostics.ts";
 import { type ErrorCode, errnoName, MillraceError, show } from "./errors.ts";
 import { EventStream, type EventStreamOptions, eventSettings } from "./events.ts";
@@ -32,7 +31,14 @@ import {
   isBodilessStatus,
 } from "./misuse.ts";
 import { COMMAND_FLAG, EVENT_FLAG } from "./native/tables.ts";
-import { type DrainOptions, Outgoing, orGiveUp, sparing, watchHalfClosed } from "./outgoing.ts";
+import {
+  type DrainOptions,
+  Outgoing,
+  orGiveUp,
+  sparing,
+  watchHalfClosed,
+  whenDelivered,
+} from "./outgoing.ts";
 import type { NativeReq } from "./request.ts";
 import type { OpenExchange, Service } from "./service.ts";
 import { pump, readerOf, type Source, type SourceReader } from "./sources.ts";
@@ -97,11 +103,6 @@ export class NativeRes implements Res, OpenExchange {
   /** Nothing of the response has been sent. */
   get isOpen(): boolean {
     return this.#state === OPEN;
-  }
-
-  /** The response has begun and not ended. */
-  get isStreaming(): boolean {
-    return this.#state === STREAMING;
   }
 
   get writableLength(): number {

@@ -7,7 +7,6 @@ import { makeProxies } from "./client.ts";
 import { noteOpen } from "./cluster/open.ts";
 import type { Connection, DataOfConnections } from "./connection/api.ts";
 import { Connections } from "./connection/connections.ts";
-import { endDeliveries } from "./delivered.ts";
 import { makeDispatch } from "./dispatch.ts";
 import { MillraceError } from "./errors.ts";
 import { atExit } from "./exits.ts";
@@ -23,11 +22,12 @@ import { COMMAND, ERRORS, LIMITS } from "./native/tables.ts";
 import { type ServeOptions, type Settings, validate } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { fail } from "./outcome.ts";
-import { Reload, type ReloadOptions } from "./reload.ts";
+import { endDeliveries } from "./outgoing.ts";
+import type { Reload, Reloading, ReloadOptions } from "./reload.ts";
 import type { NativeReq } from "./request.ts";
 import type { NativeRes } from "./response.ts";
 import { closeOf, type ServerCloseOptions } from "./restart/options.ts";
-import { Restart } from "./restart/restart.ts";
+import type { Restart } from "./restart/restart.ts";
 import { compileRoutes, type RouteTable, routeError } from "./routes.ts";
 import type { Service } from "./service.ts";
 import { Shutdown } from "./shutdown.ts";
@@ -103,7 +103,9 @@ class NativeServer implements Server {
   readonly #id: number;
   readonly #service: Service;
   readonly #scheme: "http" | "scgi";
-  readonly #reload: Reload;
+  readonly #reloading: Reloading;
+  #reload: Promise<Reload> | undefined = undefined;
+  #rerouted: (() => void) | undefined = undefined;
   readonly #restart: Restart;
   readonly #cleanups: (() => void)[] = [];
   readonly #stay: () => void;
@@ -126,6 +128,8 @@ class NativeServer implements Server {
     let server: NativeServer | undefined;
     try {
       const wanted = await Promise.all(settings.listeners.map(resolveListener));
+      // Not with the others: a process may have few descriptors to load them with at once.
+      const { Restart } = await import("./restart/restart.ts");
       const restart = await Restart.begin(native, settings.restart, wanted);
       server = NativeServer.#listen(native, settings, table, error, restart);
       if (settings.sync !== undefined) startSync(server.#service.sockets, settings.sync);
@@ -189,7 +193,7 @@ class NativeServer implements Server {
         bodyMax: settings.limits[BODY_MAX_ROW] as number,
         addresses: [],
         onDrained: (completed, forced) => (server as NativeServer).#loopDrained(completed, forced),
-        onRerouted: () => (server as NativeServer).#reload.rerouted(),
+        onRerouted: () => (server as NativeServer).#rerouted?.(),
       };
       const { rows: routes, fallback, methodNotAllowed, refusals } = table;
       const { loops, limits, topicSpace } = settings;
@@ -241,13 +245,16 @@ class NativeServer implements Server {
     this.name = service.log.server;
     this.#stay = atExit(() => this.#atExit());
     service.sockets.server = opened.server;
-    this.#reload = new Reload({
+    this.#reloading = {
       server: opened.server,
       loops: this.#loopsOpen,
       service,
       table,
       isClosing: () => this.#draining !== undefined,
-    });
+      onRerouted: (callback) => {
+        this.#rerouted = callback;
+      },
+    };
     this.sockets = viewOf(service.sockets);
     joinThread(service.sockets);
     this.closed = new Promise((resolve) => {
@@ -337,8 +344,10 @@ class NativeServer implements Server {
     return this;
   }
 
-  reload(options: ReloadOptions): Promise<void> {
-    return this.#reload.run(options);
+  // Loaded when it is asked for, as few do.
+  async reload(options: ReloadOptions): Promise<void> {
+    this.#reload ??= import("./reload.ts").then((loaded) => new loaded.Reload(this.#reloading));
+    await (await this.#reload).run(options);
   }
 
   sendMany(

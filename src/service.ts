@@ -66,7 +66,7 @@ export interface Service {
   addresses: readonly Address[];
   /** Called for each loop that has closed its last connection. */
   onDrained: (completed: number, forced: number) => void;
-  /** Answers that somebody wants to know of when they have left, by exchange (delivered.ts). */
+  /** Answers that somebody wants to know of when they have left, by exchange (outgoing.ts). */
   readonly deliveries: Map<string, (isWhole: boolean) => void>;
   /** Called for each loop that has other routes now. */
   onRerouted: () => void;

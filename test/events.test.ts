@@ -298,7 +298,7 @@ onEachHost(({ start }) => {
     const log: string[] = [];
     const left = new AbortController().signal;
     const sinkOf = (name: string, write: () => boolean): EventSink => ({
-      isStreaming: true,
+      state: "streaming",
       writableLength: 0,
       cut: () => void log.push(`${name} cut`),
       drained: () => Promise.resolve(),
