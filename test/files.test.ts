@@ -82,6 +82,10 @@ onEachHost(({ start }) => {
             res.status(404).end((error as MillraceError).code);
           }
         }),
+        "/tagged": file(join(root, "public/hundred.txt"), { headers: { ETag: '"own"' } }),
+        "/hand-tagged": raw((_req, res) =>
+          res.header("etag", '"own"').file(join(root, "public/hundred.txt")),
+        ),
         "/404": raw((_req, res) => res.status(404).file(join(root, "public/hundred.txt"))),
       },
     });
@@ -112,6 +116,26 @@ onEachHost(({ start }) => {
       client.get(path as string);
       const answer = await client.response();
       expect([path, answer.status, answer.body]).toEqual([path, 200, body]);
+    }
+  });
+
+  it("compares conditions with the application's own ETag", async () => {
+    const server = await serveAll();
+    const client = await wire(server);
+    for (const path of ["/tagged", "/hand-tagged"]) {
+      for (const [lines, status] of [
+        ['If-None-Match: "own"', 304],
+        ['If-None-Match: "other"', 200],
+        ['If-Match: "own"', 200],
+        ['If-Match: "other"', 412],
+        ['If-Range: "own"\r\nRange: bytes=0-9', 206],
+        ['If-Range: "other"\r\nRange: bytes=0-9', 200],
+      ] as const) {
+        client.send(`GET ${path} HTTP/1.1\r\nHost: a\r\n${lines}\r\n\r\n`);
+        const answer = await client.response();
+        expect([path, lines, answer.status]).toEqual([path, lines, status]);
+        if (status !== 412) expect(answer.headers.get("etag")).toBe('"own"');
+      }
     }
   });
 

@@ -8,7 +8,7 @@ namespace {
 // RFC 9110 13.1.5: a tag shows itself by a quote among the first three bytes.
 bool holds_if_range(Bytes if_range, const Representation& representation, UnixSeconds now) {
   if (if_range.substr(0, 3).find('"') != Bytes::npos) {
-    return tags_are_equal(if_range, representation.tag.text(), TagComparison::Strong);
+    return tags_are_equal(if_range, representation.tag_text(), TagComparison::Strong);
   }
   const UnixSeconds date = parse_http_date(if_range, now);
   return date != kNoDate && date == modified_at(representation.mtime_ns) &&
@@ -19,7 +19,7 @@ bool holds_if_range(Bytes if_range, const Representation& representation, UnixSe
 bool may_proceed(const Conditions& conditions, const Representation& representation,
                  UnixSeconds now) {
   if (!conditions.if_match.empty()) {
-    return tag_list_has(conditions.if_match, representation.tag.text(), TagComparison::Strong);
+    return tag_list_has(conditions.if_match, representation.tag_text(), TagComparison::Strong);
   }
   if (conditions.if_unmodified_since.empty()) return true;
   const UnixSeconds date = parse_http_date(conditions.if_unmodified_since, now);
@@ -51,7 +51,7 @@ Decision evaluate(const Conditions& conditions, const Representation& representa
   const bool reads = method == Method::Get || method == Method::Head;
   if (!may_proceed(conditions, representation, now)) return {Verdict::PreconditionFailed, {}};
   if (!conditions.if_none_match.empty()) {  // step 3; step 4 is then skipped whatever it holds
-    if (tag_list_has(conditions.if_none_match, representation.tag.text(), TagComparison::Weak)) {
+    if (tag_list_has(conditions.if_none_match, representation.tag_text(), TagComparison::Weak)) {
       return {reads ? Verdict::NotModified : Verdict::PreconditionFailed, {}};
     }
   } else if (reads && is_unmodified(conditions.if_modified_since, representation, now)) {

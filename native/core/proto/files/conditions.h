@@ -27,6 +27,9 @@ struct Representation {
   uint64_t size = 0;
   int64_t mtime_ns = 0;
   EntityTag tag = {};
+  Bytes own_tag = {};  // of the application, who sends it instead
+
+  [[nodiscard]] Bytes tag_text() const { return own_tag.empty() ? tag.text() : own_tag; }
 };
 
 enum class Verdict : uint8_t {

@@ -68,18 +68,18 @@ std::string with_slash(Bytes target, uint32_t path_length) {
   return std::string(path).append("/").append(target.substr(path_length));
 }
 
-// True when one of the lines has that name.
-bool has_line(Bytes lines, Bytes name) {
+// The value of the first line of that name; no text at all without one.
+Bytes line_value(Bytes lines, Bytes name) {
   while (!lines.empty()) {
     size_t end = std::min(lines.find('\n'), lines.size() - 1) + 1;
     Bytes line = lines.substr(0, end);
     if (line.size() > name.size() && line[name.size()] == ':' &&
         equals_folded(line.substr(0, name.size()), name)) {
-      return true;
+      return trim_ows(line.substr(name.size() + 1, line.find_last_not_of("\r\n") - name.size()));
     }
     lines.remove_prefix(end);
   }
-  return false;
+  return {};
 }
 
 void fail(FilePlan& plan, uint16_t status) {
@@ -202,12 +202,14 @@ FilePlan plan_file(const FileAnswer& answer, const FindFileWork& found, UnixSeco
                                    : answer.encodings.encodings[static_cast<size_t>(file.sibling)];
   files::EntityTag tag =
       files::make_entity_tag({file.size, file.mtime_ns, file.inode}, encoding, now);
+  Bytes own_tag = line_value(answer.lines, "etag");
   files::Decision decision;
   if (answer.status == 200) {
     files::Conditions conditions{answer.if_match,          answer.if_none_match,
                                  answer.if_modified_since, answer.if_unmodified_since,
                                  answer.if_range,          answer.range};
-    decision = files::evaluate(conditions, {file.size, file.mtime_ns, tag}, answer.method, now);
+    decision =
+        files::evaluate(conditions, {file.size, file.mtime_ns, tag, own_tag}, answer.method, now);
   }
   plan.status = decision.verdict == files::Verdict::Send ? answer.status
                                                          : files::verdict_status(decision.verdict);
@@ -221,7 +223,7 @@ FilePlan plan_file(const FileAnswer& answer, const FindFileWork& found, UnixSeco
     files::append_unsatisfied_range_line(file.size, plan.lines);
     return plan;
   }
-  if (!has_line(answer.lines, "etag")) {
+  if (own_tag.empty()) {
     files::append_validator_lines(tag, file.mtime_ns, now, plan.lines);
   }
   // Several lines of one name add up (RFC 9110 5.3).
