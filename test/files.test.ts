@@ -88,6 +88,8 @@ onEachHost(({ start }) => {
         ),
         "/404": raw((_req, res) => res.status(404).file(join(root, "public/hundred.txt"))),
       },
+      // CONNECT, which no pattern matches.
+      notFound: raw((_req, res) => res.status(200).file(join(root, "public/hundred.txt"))),
     });
 
   it("serves a file with its validators, type and length", async () => {
@@ -137,6 +139,16 @@ onEachHost(({ start }) => {
         if (status !== 412) expect(answer.headers.get("etag")).toBe('"own"');
       }
     }
+  });
+
+  it("answers CONNECT with a file's head alone, and without a length", async () => {
+    const server = await serveAll();
+    const client = await wire(server);
+    client.send("CONNECT a.test:80 HTTP/1.1\r\nHost: a.test:80\r\n\r\n");
+    await client.end();
+    expect(client.buffer.startsWith("HTTP/1.1 200 OK\r\n")).toBe(true);
+    expect(client.buffer.split("\r\n\r\n").slice(1)).toEqual([""]);
+    expect(client.buffer).not.toMatch(/content-length/i);
   });
 
   it("judges conditions and ranges as RFC 9110 13 and 14 say", async () => {

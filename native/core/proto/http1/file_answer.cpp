@@ -238,9 +238,9 @@ FilePlan plan_file(const FileAnswer& answer, const FindFileWork& found, UnixSeco
   }
   std::string type =
       answer.type.empty() ? std::string(files::content_type_of(found.name)) : answer.type;
-  // RFC 9110 15.3.5, 15.3.6, 15.4.5: these have no content.
+  // RFC 9110 15.3.5, 15.3.6, 15.4.5: these have no content, and that of a 205 is of length 0.
   if (plan.status == 204 || plan.status == 205 || plan.status == 304) {
-    plan.has_length = false;
+    plan.has_length = plan.status == 205;
     return plan;
   }
   plan.sends_file = true;

@@ -67,9 +67,13 @@ void Http1Session::file_found(Answer& answer, FindFileWork& found, Sink& sink) {
   if (close) last_request_ = true;
   expect_more_of(plan.lines.size() + plan.text.size() + found.opened.content.size(), sink);
   if (answer.id.is_valid()) close_exchange(answer, true, sink);
-  answers_.encode_head(answer, response, plan.has_length ? &plan.length : nullptr, close, sink);
-  if (!answer.is_head && answer.access != nullptr) answer.access->bytes_out += plan.length;
-  if (!answer.is_head)
+  // RFC 9110 9.3.6
+  bool is_tunnel = answer.is_connect && plan.status < 300;
+  bool has_body = !answer.is_head && !is_tunnel;
+  bool has_length = plan.has_length && !is_tunnel;
+  answers_.encode_head(answer, response, has_length ? &plan.length : nullptr, close, sink);
+  if (has_body && answer.access != nullptr) answer.access->bytes_out += plan.length;
+  if (has_body)
     send_plan(plan, std::move(found.opened.file), std::move(found.opened.content), sink);
   if (is_streaming(answer.id)) leave_body(sink);
 }
