@@ -116,7 +116,7 @@ inline bool put_control(Lane& lane, CommandKind kind, uint32_t wait_ms = 0, uint
 }
 
 // Every path goes to the consumer but "/static" and "/ready".
-inline void add_routes(Router& router) {
+inline void add_routes(Router& router, const std::vector<RouteRow>& more = {}) {
   auto add = [&router](const char* pattern, RouteKind kind) {
     RouteRow row{"GET", pattern, {}};
     row.route.kind = kind;
@@ -125,6 +125,7 @@ inline void add_routes(Router& router) {
   };
   add("/static", RouteKind::Static);
   add("/ready", RouteKind::Ready);
+  for (const RouteRow& row : more) EXPECT(router.add(row).empty());
   Route handler;
   handler.kind = RouteKind::Handler;
   router.set_fallback(std::move(handler));
@@ -146,12 +147,17 @@ inline size_t count_of(const std::string& text, const std::string& part) {
   return count;
 }
 
+// Files besides: their routes, and a disk that does what it is told, when it is told.
+struct RigFiles {
+  std::vector<RouteRow> routes = {};
+};
+
 class Rig final {
  public:
   explicit Rig(const Limits& limits = {}, const SimFaults& faults = {},
-               const Observation& observation = {})
-      : limits_(limits) {
-    add_routes(router_);
+               const Observation& observation = {}, const RigFiles* files = nullptr)
+      : limits_(limits), disk_(files == nullptr ? Disk() : Disk(Disk::ByHand())) {
+    add_routes(router_, files == nullptr ? std::vector<RouteRow>() : files->routes);
     auto sim = std::make_unique<Sim>(faults);
     sim_ = sim.get();
     loop_ = std::make_unique<Loop>(std::move(sim), limits_, router_, disk_, 1);
@@ -166,6 +172,7 @@ class Rig final {
   [[nodiscard]] Loop& loop() { return *loop_; }
   [[nodiscard]] Lane& lane() { return loop_->lane(); }
   [[nodiscard]] const Stats& stats() const { return loop_->stats_view(); }
+  [[nodiscard]] Disk& disk() { return disk_; }
 
   Milliseconds work() {
     RoleScope role(loop_thread);

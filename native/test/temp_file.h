@@ -31,9 +31,9 @@ inline Fd file_of(Bytes content) {
   return file;
 }
 
-inline int open_descriptors() {
+inline int open_descriptors(int below = 4096) {
   int count = 0;
-  for (int fd = 0; fd < 4096; fd++) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+  for (int fd = 0; fd < below; fd++) count += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
   return count;
 }
 

@@ -45,6 +45,7 @@ void Disk::submit(std::unique_ptr<DiskWork> work, DiskInbox& inbox) {
 }
 
 void Disk::discard(std::unique_ptr<DiskWork> work) {
+  if (is_by_hand_) return;
   Order order{std::move(work), nullptr};
   static_cast<void>(place(order));  // refused: it ends here and now
 }
@@ -55,7 +56,8 @@ int Disk::place(Order& order) {
     std::lock_guard lock(mutex_);
     if (stopping_) return 0;
     int error = 0;
-    if (orders_.size() + 1 > idle_ && thread_count_ < kThreads) error = add_thread();
+    bool wants_thread = orders_.size() + 1 > idle_ && thread_count_ < kThreads;
+    if (wants_thread && !is_by_hand_) error = add_thread();
     // One thread more was refused: those that exist will come to it.
     if (error != 0 && thread_count_ == 0) return error;
     orders_.push_back(std::move(order));
@@ -123,6 +125,20 @@ void Disk::stop() {
   dropped.clear();
   // Nobody makes threads any more, so threads_ needs no lock.
   for (size_t i = 0; i < count; i++) pthread_join(threads_[i].id, nullptr);
+}
+
+bool Disk::run_one(size_t number) {
+  Order order;
+  {
+    std::lock_guard lock(mutex_);
+    if (number >= orders_.size()) return false;
+    auto place = orders_.begin() + static_cast<std::ptrdiff_t>(number);
+    order = std::move(*place);
+    orders_.erase(place);
+  }
+  order.work->run();
+  order.inbox->put(std::move(order.work));
+  return true;
 }
 
 size_t Disk::thread_count() {

@@ -66,6 +66,9 @@ class Disk final {
   static constexpr size_t kThreads = 4;
 
   Disk() = default;
+  // Without threads, for tests and fuzzers whose runs repeat: run_one() does what was submitted.
+  struct ByHand {};
+  explicit Disk(ByHand) : is_by_hand_(true) {}
   ~Disk() { stop(); }
   Disk(const Disk&) = delete;
   Disk& operator=(const Disk&) = delete;
@@ -78,6 +81,8 @@ class Disk final {
   // destroyed at once.
   void stop();
   [[nodiscard]] size_t thread_count();
+  // By hand only: the oldest work but `number`, on this thread. False when there are not so many.
+  bool run_one(size_t number = 0);
 
  private:
   struct Order {
@@ -101,6 +106,7 @@ class Disk final {
   size_t thread_count_ = 0;
   size_t idle_ = 0;  // threads that wait for orders
   bool stopping_ = false;
+  const bool is_by_hand_ = false;
 };
 
 }  // namespace millrace
