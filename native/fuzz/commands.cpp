@@ -1,9 +1,12 @@
 // Fuzzes what JavaScript may tell a loop: commands of every kind for exchanges that are open, over,
 // answered twice, not there yet or never there, with any status, lines, body and flags, while peers
-// come, pipeline, stop reading and leave. What names no open exchange must reach nobody; what names
-// one reaches its peer, in order and once. Not here: the kind and the size of a record, which the
-// addon writes itself; statuses beyond three digits, which TypeScript refuses and the core aborts
-// on.
+// come, pipeline, stop reading and leave; files too, found by a disk that works when the input says
+// so, some of them shorter when they are sent than when they were found. What names no open
+// exchange must reach nobody; what names one reaches its peer, in order and once. Not here: the
+// kind and the size of a record, which the addon writes itself; statuses beyond three digits, which
+// TypeScript refuses and the core aborts on.
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <map>
@@ -13,12 +16,14 @@
 #include <vector>
 
 #include "fuzz/input.h"
+#include "fuzz/served_files.h"
 #include "test/loop_rig.h"
 
 namespace millrace {
 namespace {
 
 using fuzz::Input;
+using fuzz::ServedFiles;
 using test::Taken;
 
 constexpr size_t kPeersMax = 12;
@@ -29,15 +34,18 @@ struct Client {
   SimPeer peer;
   std::vector<uint32_t> requests = {};  // those that JavaScript answers, by number
   bool is_plain = true;                 // nothing happened that may cost it an answer
+  bool has_left = false;                // by itself
 };
 
-enum class Stage : uint8_t { Open, Answered, Over };
+enum class Stage : uint8_t { Open, Sought, Answered, Over };
 
 struct Known {
   ExchangeId id;
   uint32_t number;
   Stage stage = Stage::Open;
   bool saw_aborted = false;
+  bool is_head = false;
+  bool is_connect = false;
 };
 
 // What a response tells of itself: '~' begins the number of an informational one, '{' of a final.
@@ -75,12 +83,18 @@ Limits limits_of(uint8_t flavour) {
 class Run final {
  public:
   explicit Run(Input& input)
-      : input_(input), rig_(limits_of(input.byte()), {.seed = 7, .short_write = input.byte()}) {}
+      : input_(input),
+        flavour_(input.byte()),
+        rig_(limits_of(flavour_), {.seed = 7, .short_write = input.byte()}, {},
+             serves_files() ? &files_ : nullptr) {
+    served_.restore();
+  }
 
   void run() {
     while (!input_.empty()) step();
     if (input_ends_abruptly_) return;
     for (Client& client : clients_) rig_.sim().limit_window(client.peer, UINT64_MAX);
+    rig_.sim().set_faults({});
     answer_what_is_open();
     judge();
   }
@@ -93,7 +107,7 @@ class Run final {
       case 2:
       case 3:
       case 4: return request();
-      case 5: return rig_.turn(1);
+      case 5: return turn();
       case 6: return take(input_.below(4));
       case 7: return leave();
       case 8: return guess();
@@ -102,6 +116,22 @@ class Run final {
       case 11: return pass();
       default: return command(pick());
     }
+  }
+
+  [[nodiscard]] bool serves_files() const { return (flavour_ & 32) != 0; }
+  void turn() {
+    if (serves_files()) {
+      uint32_t choice = input_.below(16);
+      if (choice < 8) rig_.disk().run_one(choice & 1);
+      if (choice == 15) {
+        served_.shorten(input_);
+        nobody_is_plain();
+      }
+    }
+    rig_.turn(1);
+  }
+  void run_disk() {
+    while (rig_.disk().run_one()) rig_.turn(1);
   }
 
   // --- peers ---
@@ -117,6 +147,7 @@ class Run final {
     std::string rest = " HTTP/1.1\r\nHost: a\r\n";
     std::string target = " /" + number;
     uint32_t form = input_.below(12);
+    if (serves_files() && form >= 10) return request_file(client);
     std::string text = "GET" + target + rest + "\r\n";
     switch (form) {
       case 0: text = test::get("/static"); break;
@@ -135,14 +166,25 @@ class Run final {
     if (client.is_plain) client.requests.push_back(next_number_);
     owners_[next_number_++] = client.peer;
   }
+  void request_file(Client& client) {
+    std::string text = ServedFiles::request(input_);
+    if (text.find("close") != std::string::npos) client.is_plain = false;
+    rig_.sim().write(client.peer, text);
+  }
   void leave() {
     if (clients_.empty()) return;
     Client& client = clients_[input_.below(static_cast<uint32_t>(clients_.size()))];
     switch (input_.below(4)) {
       case 0: return rig_.sim().limit_window(client.peer, input_.byte());
       case 1: rig_.sim().half_close(client.peer); break;
-      case 2: rig_.sim().close(client.peer); break;
-      default: rig_.sim().reset(client.peer); break;
+      case 2:
+        rig_.sim().close(client.peer);
+        client.has_left = true;
+        break;
+      default:
+        rig_.sim().reset(client.peer);
+        client.has_left = true;
+        break;
     }
     client.is_plain = false;
   }
@@ -176,6 +218,12 @@ class Run final {
         // An id is given once.
         MR_CHECK(places_.emplace(key_of(taken.id), known_.size()).second);
         known_.push_back({taken.id, number});
+        known_.back().is_head = taken.method == "HEAD";
+        known_.back().is_connect = taken.method == "CONNECT";
+      } else if (taken.kind == EventKind::File) {
+        Known* known = find(taken.id);
+        MR_CHECK(known != nullptr && known->stage == Stage::Sought);
+        known->stage = taken.status == 0 ? Stage::Answered : Stage::Open;
       } else if (taken.kind == EventKind::Aborted) {
         Known* known = find(taken.id);
         MR_CHECK(known != nullptr && !std::exchange(known->saw_aborted, true));
@@ -224,11 +272,19 @@ class Run final {
   void command(ExchangeId id) {
     uint32_t choice = input_.below(16);
     if (choice == 0) return cut(id);
+    if (serves_files()) {
+      Known* known = find(id);
+      // The handler waits for the disk.
+      if (known != nullptr && known->stage == Stage::Sought) return;
+      if (choice >= 11) return send_file(id);
+    }
     send(id, choice < 5 ? CommandKind::Informational : CommandKind::Respond, input_.byte());
   }
   void cut(ExchangeId id) {
-    if (Known* known = find(id); known != nullptr && known->stage == Stage::Open) {
-      known->stage = Stage::Over;
+    Known* known = find(id);
+    if (known != nullptr && (known->stage == Stage::Open || known->stage == Stage::Sought)) {
+      // What is sought may have been found: then the command is late, and the file comes whole.
+      if (known->stage == Stage::Open) known->stage = Stage::Over;
       harm(*known);
     } else {
       bad_commands_++;
@@ -276,6 +332,20 @@ class Run final {
     more.kind = static_cast<uint16_t>(CommandKind::End);
     put(more, (flags & 32) != 0 ? "X-Sum: 1\r\n" : "", "");
   }
+  void send_file(ExchangeId id) {
+    Known* known = find(id);
+    bool is_open = known != nullptr && known->stage == Stage::Open;
+    if (!is_open) bad_commands_++;
+    bool is_head = known != nullptr && known->is_head;
+    test::FileWish wish = served_.wish(input_, is_head);
+    wish.lines += "X-Number: {" + std::to_string(is_open ? known->number : kNobody) + "\r\n";
+    bool is_connect = known != nullptr && known->is_connect;
+    if (is_head || is_connect) wish.lines += "X-Bodiless: 1\r\n";
+    if (is_open) known->stage = Stage::Sought;
+    if (test::put_file(rig_.lane(), id, wish)) return;
+    rig_.turn(1);
+    MR_CHECK(test::put_file(rig_.lane(), id, wish));
+  }
   void put(const Command& command, const std::string& lines, const std::string& body) {
     if (test::put_command(rig_.lane(), command, lines, body)) return;
     rig_.turn(1);
@@ -286,7 +356,9 @@ class Run final {
 
   void answer_what_is_open() {
     for (int i = 0; i < 1000; i++) {
+      run_disk();
       rig_.turn();
+      run_disk();
       size_t before = known_.size();
       take(SIZE_MAX);
       for (const Known& known : std::vector<Known>(known_)) {
@@ -302,6 +374,7 @@ class Run final {
       std::vector<uint32_t> answered;
       uint32_t last = 0;
       std::string text = rig_.sim().read(client.peer);
+      if (serves_files()) check_files(client, text);
       for (Mark mark : marks_of(text)) {
         MR_CHECK(mark.number != kNobody);
         MR_CHECK(owners_.at(mark.number) == client.peer);
@@ -319,7 +392,17 @@ class Run final {
     }
   }
 
+  void check_files(const Client& client, const std::string& text) {
+    if (client.has_left) return;
+    bool is_cut = rig_.sim().saw_reset(client.peer);
+    MR_CHECK(!is_cut || !client.is_plain);
+    served_.check(text, is_cut);
+  }
+
   Input& input_;
+  const uint8_t flavour_;
+  ServedFiles& served_ = ServedFiles::of_process();
+  test::RigFiles files_ = served_.rig_files();
   test::Rig rig_;
   std::vector<Client> clients_;
   std::map<uint32_t, SimPeer> owners_;  // by request
@@ -331,14 +414,20 @@ class Run final {
   bool input_ends_abruptly_ = false;
 };
 
+// The system gives the lowest away first.
+int lowest_free_descriptor() { return Fd(::dup(STDERR_FILENO)).get(); }
+
 }  // namespace
 }  // namespace millrace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 3 || size > 8192) return 0;
   millrace::fuzz::Input input(data, size);
+  static_cast<void>(millrace::ServedFiles::of_process());  // has a descriptor of its own
+  const int lowest = millrace::lowest_free_descriptor();
   // The rig expects at its end that nothing is left of connections, exchanges, blocks, deadlines.
   millrace::Run(input).run();
+  MR_CHECK(millrace::lowest_free_descriptor() == lowest);
   MR_CHECK(millrace::test::failures == 0);
   return 0;
 }
