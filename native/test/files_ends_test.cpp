@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "core/disk/warm_file.h"
 #include "test/files_rig.h"
 
 namespace millrace::test {
@@ -333,12 +332,6 @@ TEST("a loop that ends closes what is found, looked for and sent") {
 // --- files that are not in memory ---
 
 #if defined(__linux__)
-
-bool drop_from_cache(const FilesRig& rig, const std::string& name) {
-  Fd file(::open(rig.at(name).c_str(), O_RDONLY | O_CLOEXEC));
-  return ::fsync(file.get()) == 0 && ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED) == 0 &&
-         !is_warm(file.get(), 0, kLargeFile);
-}
 
 TEST("a file that is not in memory is read by the disk before the loop touches it") {
   FilesRig rig;

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/disk/warm_file.h"
 #include "test/disk_rig.h"
 #include "test/loop_rig.h"
 #include "test/temp_file.h"
@@ -167,6 +168,17 @@ class FilesRig final {
   const int descriptors_ = before_ + 1;  // the folder's own
   std::unique_ptr<Rig> rig_;
 };
+
+#if defined(__linux__)
+
+// False where the file system lives in memory, or cannot tell.
+inline bool drop_from_cache(const FilesRig& rig, const std::string& name) {
+  Fd file(::open(rig.at(name).c_str(), O_RDONLY | O_CLOEXEC));
+  return ::fsync(file.get()) == 0 && ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED) == 0 &&
+         !is_warm(file.get(), 0, kLargeFile);
+}
+
+#endif
 
 inline std::string request(const std::string& method, const std::string& target,
                            const std::string& lines = "") {
