@@ -17,6 +17,7 @@
 #include "core/proto/files/path.h"
 #include "core/proto/files/ranges.h"
 #include "core/proto/files/validators.h"
+#include "core/proto/http1/file_answer.h"
 
 namespace millrace {
 namespace {
@@ -172,6 +173,64 @@ void check_decision(const Conditions& conditions, const Representation& file, Me
   }
 }
 
+size_t tags_in(Bytes lines) {
+  size_t count = 0;
+  for (size_t at = 0; (at = lines.find("ETag: ", at)) != Bytes::npos; at++) {
+    count += at == 0 || lines[at - 1] == '\n' ? 1 : 0;
+  }
+  return count;
+}
+
+// The answer that comes of it: as long as it says, with one tag, in lines that end where they
+// should.
+uint16_t check_plan(const Conditions& conditions, const Representation& file, Bytes own_tag) {
+  http1::FileAnswer answer;
+  answer.if_match = conditions.if_match;
+  answer.if_none_match = conditions.if_none_match;
+  answer.if_modified_since = conditions.if_modified_since;
+  answer.if_unmodified_since = conditions.if_unmodified_since;
+  answer.if_range = conditions.if_range;
+  answer.range = conditions.range;
+  answer.lines = "X-A: b\r\n";
+  if (!own_tag.empty()) answer.lines.append("ETag: ").append(own_tag).append("\r\n");
+  FindFileWork found{FindRequest()};
+  found.opened.size = file.size;
+  found.opened.mtime_ns = file.mtime_ns;
+  const http1::FilePlan plan = plan_file(answer, found, kNow);
+  MR_CHECK(plan.lines.ends_with("\r\n") && plan.lines.find("\r\n\r\n") == std::string::npos);
+  switch (plan.status) {
+    case 200:
+      MR_CHECK(plan.sends_file && plan.ranges.count == 0 && plan.length == file.size);
+      break;
+    case 206: {
+      check_set(plan.ranges, file.size);
+      const Byteranges parts{plan.ranges, plan.size, plan.part_type, plan.boundary};
+      MR_CHECK(plan.sends_file && plan.size == file.size);
+      MR_CHECK(plan.length ==
+               (plan.ranges.count == 1 ? plan.ranges.ranges[0].length() : parts.content_length()));
+      break;
+    }
+    case 304: MR_CHECK(!plan.sends_file && !plan.has_length && plan.text.empty()); break;
+    default:
+      MR_CHECK(plan.status == 412 || plan.status == 416);
+      MR_CHECK(!plan.sends_file && plan.has_length && plan.length == plan.text.size());
+      return plan.status;
+  }
+  MR_CHECK(tags_in(plan.lines) == 1);
+  return plan.status;
+}
+
+void check_own_tag(Bytes text, const Representation& file) {
+  const Bytes tag = trim_ows(text);
+  const bool is_value = std::all_of(tag.begin(), tag.end(), [](char c) {
+    return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f;
+  });
+  if (tag.empty() || !is_value || !tags_are_equal(tag, tag, TagComparison::Weak)) return;
+  MR_CHECK(check_plan({.if_none_match = tag}, file, tag) == 304);
+  MR_CHECK(check_plan({.if_none_match = file.tag.text()}, file, tag) ==
+           (tags_are_equal(file.tag.text(), tag, TagComparison::Weak) ? 304 : 200));
+}
+
 uint64_t read_number(const uint8_t* data) {
   uint64_t value = 0;
   std::memcpy(&value, data, sizeof(value));
@@ -220,7 +279,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const Method method : {Method::Get, Method::Head, Method::Post}) {
     check_decision(conditions, file, method);
   }
+  static_cast<void>(check_plan(conditions, file, {}));
   for (const Line& line : lines) {
+    check_own_tag(line.text(), file);
     check_date(line.text());
     check_tags(line.text(), file);
     check_ranges(line.text(), file.size);
