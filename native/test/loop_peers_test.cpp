@@ -137,12 +137,12 @@ struct Ending {
   void (*end)(Guarded&, SimPeer);
 };
 
-constexpr const char* kHandshake =
+constexpr const char* kUpgradeRequest =
     "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 void become_socket(Guarded& guarded, SimPeer peer) {
-  guarded.rig.send(peer, kHandshake);
+  guarded.rig.send(peer, kUpgradeRequest);
   Command upgrade;
   upgrade.kind = static_cast<uint16_t>(CommandKind::Upgrade);
   upgrade.exchange = last_request(guarded.rig);
