@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "core/disk/warm_file.h"
-#include "test/disk_rig.h"
 #include "test/loop_rig.h"
 #include "test/temp_file.h"
+#include "test/temp_folder.h"
 
 namespace millrace::test {
 
