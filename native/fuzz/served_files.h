@@ -61,13 +61,13 @@ class ServedFiles final {
   }
   // Not below what every wish can be satisfied with.
   void shorten(Input& input) {
-    is_short_ = true;
+    size_ = std::min<size_t>(size_, 100 + input.below(65536));
     const std::string path = folder_.folder.at("large.bin");
-    MR_CHECK(::truncate(path.c_str(), 100 + input.below(65536)) == 0);
+    MR_CHECK(::truncate(path.c_str(), static_cast<off_t>(size_)) == 0);
   }
   void restore() {
-    if (!is_short_) return;
-    is_short_ = false;
+    if (size_ == kLargeFile) return;
+    size_ = kLargeFile;
     folder_.add("large.bin", content_);
   }
 
@@ -147,7 +147,7 @@ class ServedFiles final {
 
   test::ServedFolder folder_;
   const std::string content_ = test::numbered(kLargeFile);
-  bool is_short_ = false;
+  size_t size_ = kLargeFile;  // of the large one, for now
 };
 
 }  // namespace millrace::fuzz
