@@ -65,9 +65,13 @@ TEST("IPv6 listeners take both families on :: unless told otherwise") {
   EXPECT(address.family == Family::IPv6);
   EXPECT(address.view() == "::");
   EXPECT(error_of({.host = "127.0.0.1", .port = address.port}) == EADDRINUSE);
-  Fd only = make_listener({.host = "::", .ipv6_only = true}).take();
-  uint16_t port = listener_address(only).value().port;
-  EXPECT(error_of({.host = "127.0.0.1", .port = port}) == 0);
+  bool is_apart = false;
+  for (int i = 0; i < 10 && !is_apart; i++) {  // somebody else may have the IPv4 port
+    Fd only = make_listener({.host = "::", .ipv6_only = true}).take();
+    uint16_t port = listener_address(only).value().port;
+    is_apart = error_of({.host = "127.0.0.1", .port = port}) == 0;
+  }
+  EXPECT(is_apart);
 }
 
 TEST("only numeric hosts are taken") {
