@@ -70,6 +70,8 @@ void Http1Session::refuse(ErrorCode code, Sink& sink, CloseCause cause) {
 
 // Of a request that JavaScript has been handed.
 void Http1Session::refuse_open(ErrorCode code, Answer& answer, Sink& sink) {
+  // What leaves in its place is not its answer.
+  if (std::exchange(answer.tells, false)) sink.notify({answer.id, EventKind::Left, 0});
   close_exchange(answer, false, sink);
   answers_.encode(answer, refusal_of(code, "Service Unavailable\n", sink), true, sink);
   advance(sink);
