@@ -96,6 +96,26 @@ std::string seen(Rig& rig) {
   return shown_events(all);
 }
 
+TEST("a socket's own 101 is told of when it has left, asked about before or behind the upgrade") {
+  Rig rig;
+  SimPeer peer = rig.connect(kHandshake);
+  ExchangeId id = rig.take_one().id;
+  rig.sim().limit_window(peer, 10);
+  put(rig, CommandKind::Tell, id);
+  put(rig, CommandKind::Upgrade, id);
+  put(rig, CommandKind::Tell, id);
+  rig.turn();
+  EXPECT(rig.take_one().kind == EventKind::Opened);
+  rig.sim().limit_window(peer, UINT64_MAX);
+  rig.turn();
+  put(rig, CommandKind::Tell, id);
+  rig.turn();
+  std::vector<Taken> taken = rig.take();
+  EXPECT(taken.size() == 3);
+  for (const Taken& each : taken)
+    EXPECT(each.kind == EventKind::Left && each.id == id && each.status == 1);
+}
+
 TEST("a socket over a loop gets and sends messages of all sizes") {
   Rig rig;
   const End end = open_socket(rig);

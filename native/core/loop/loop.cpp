@@ -356,8 +356,12 @@ void Loop::take(const Command& command) {
     Lane::drop(command);
     return;
   }
-  if (static_cast<CommandKind>(command.kind) == CommandKind::Tell)
+  if (static_cast<CommandKind>(command.kind) == CommandKind::Tell) {
+    // The answer of what is a socket by now, its 101, is written.
+    if (exchanges_.is_socket(command.exchange))
+      return connections_[index]->tell_when_left(command.exchange);
     return connections_[index]->on_command(command);
+  }
   if (static_cast<CommandKind>(command.kind) == CommandKind::Cut) return cut(command, index);
   if (command.kind >= static_cast<uint16_t>(CommandKind::Subscribe))
     return take_of_socket(command, index);
