@@ -160,10 +160,10 @@ void Connection::tell_when_left(ExchangeId id) {
 void Connection::note_sent(uint64_t bytes) {
   std::vector<Leaving::Answer>& answers = leaving_->answers;
   leaving_->sent += bytes;
-  while (!answers.empty() && answers.front().end <= leaving_->sent) {
-    loop_.notify({answers.front().id, EventKind::Left, 1});
-    answers.erase(answers.begin());
-  }
+  auto staying = answers.begin();
+  for (; staying != answers.end() && staying->end <= leaving_->sent; staying++)
+    loop_.notify({staying->id, EventKind::Left, 1});
+  answers.erase(answers.begin(), staying);  // all at once: there may be very many
   if (answers.empty()) leaving_ = nullptr;
 }
 
