@@ -292,6 +292,30 @@ TEST("a tag of the application's own is what conditions are compared with") {
   EXPECT(ask({.range = "bytes=0-7", .if_range = "\"other\""}) == "200 " + numbered(20));
 }
 
+TEST("a tag that the application leaves empty, or weak, or without quotes stays the only one") {
+  FilesRig rig;
+  SimPeer peer = rig.connect();
+  auto ask = [&](const std::string& line, FileWish wish) {
+    ExchangeId id = rig.handled(peer, request("GET", "/x"));
+    wish.path = rig.at("large.bin");
+    wish.lines = line + "\r\n";
+    rig.send_file(id, wish);
+    std::string got = rig.read_all(peer);
+    static_cast<void>(rig->take());
+    EXPECT(count_of(got, "ETag:") == (got.substr(9, 3) == "412" ? 0u : 1u));
+    return got.substr(9, 3);
+  };
+  EXPECT(ask("ETag:", {}) == "200");
+  EXPECT(ask("ETag:", {.if_none_match = "\"\""}) == "200");
+  EXPECT(ask("ETag: \"\"", {.if_none_match = "\"\""}) == "304");
+  EXPECT(ask("ETag: own", {.if_none_match = "own, \"own\""}) == "200");
+  EXPECT(ask("ETag: own", {.if_match = "\"own\""}) == "412");
+  EXPECT(ask("ETag: own", {.range = "bytes=0-7", .if_range = "\"own\""}) == "200");
+  EXPECT(ask("ETag: W/\"own\"", {.if_none_match = "\"own\""}) == "304");
+  EXPECT(ask("ETag: W/\"own\"", {.if_match = "W/\"own\""}) == "412");
+  EXPECT(ask("ETag: W/\"own\"", {.range = "bytes=0-7", .if_range = "W/\"own\""}) == "200");
+}
+
 TEST("a handler whose file is not there answers in its place, in order") {
   FilesRig rig;
   SimPeer peer = rig.connect();

@@ -27,9 +27,9 @@ struct Representation {
   uint64_t size = 0;
   int64_t mtime_ns = 0;
   EntityTag tag = {};
-  Bytes own_tag = {};  // of the application, who sends it instead
+  Bytes own_tag = {};  // the application's line in place of `tag`, if its data() is not null
 
-  [[nodiscard]] Bytes tag_text() const { return own_tag.empty() ? tag.text() : own_tag; }
+  [[nodiscard]] Bytes tag_text() const { return own_tag.data() == nullptr ? tag.text() : own_tag; }
 };
 
 enum class Verdict : uint8_t {

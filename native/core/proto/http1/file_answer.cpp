@@ -68,7 +68,7 @@ std::string with_slash(Bytes target, uint32_t path_length) {
   return std::string(path).append("/").append(target.substr(path_length));
 }
 
-// The value of the first line of that name; no text at all without one.
+// The value of the first line of that name; without one a view of nothing, whose data() is null.
 Bytes line_value(Bytes lines, Bytes name) {
   while (!lines.empty()) {
     size_t end = std::min(lines.find('\n'), lines.size() - 1) + 1;
@@ -223,7 +223,7 @@ FilePlan plan_file(const FileAnswer& answer, const FindFileWork& found, UnixSeco
     files::append_unsatisfied_range_line(file.size, plan.lines);
     return plan;
   }
-  if (own_tag.empty()) {
+  if (own_tag.data() == nullptr) {
     files::append_validator_lines(tag, file.mtime_ns, now, plan.lines);
   }
   // Several lines of one name add up (RFC 9110 5.3).
