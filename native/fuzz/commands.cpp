@@ -1,10 +1,11 @@
 // Fuzzes what JavaScript may tell a loop: commands of every kind for exchanges that are open, over,
 // answered twice, not there yet or never there, with any status, lines, body and flags, while peers
 // come, pipeline, stop reading and leave; files too, found by a disk that works when the input says
-// so, some of them shorter when they are sent than when they were found. What names no open
-// exchange must reach nobody; what names one reaches its peer, in order and once. Not here: the
-// kind and the size of a record, which the addon writes itself; statuses beyond three digits, which
-// TypeScript refuses and the core aborts on.
+// so, some of them shorter when they are sent than when they were found; and other routers. What
+// names no open exchange must reach nobody; what names one reaches its peer, in order and once; who
+// asks about an answer is told once, and the truth. Not here: the kind and the size of a record,
+// which the addon writes itself; statuses beyond three digits, which TypeScript refuses and the
+// core aborts on.
 #include <unistd.h>
 
 #include <algorithm>
@@ -46,6 +47,15 @@ struct Known {
   bool saw_aborted = false;
   bool is_head = false;
   bool is_connect = false;
+  bool is_marked = false;  // answered with a head that tells its number
+};
+
+// How often an exchange was asked about, and what came of it.
+struct Asked {
+  uint32_t tells = 0;
+  uint32_t lefts = 0;
+  bool is_early = false;  // before it was answered
+  bool has_left = false;
 };
 
 // What a response tells of itself: '~' begins the number of an informational one, '{' of a final.
@@ -88,6 +98,8 @@ class Run final {
         rig_(limits_of(flavour_), {.seed = 7, .short_write = input.byte()}, {},
              serves_files() ? &files_ : nullptr) {
     served_.restore();
+    for (Router& router : routers_)
+      test::add_routes(router, serves_files() ? files_.routes : std::vector<RouteRow>());
   }
 
   void run() {
@@ -200,7 +212,10 @@ class Run final {
   }
   void control() {
     uint8_t choice = input_.byte();
-    if (choice >= 16) return;
+    if (choice >= 128) return;
+    if (choice >= 112) return reroute(routers_[choice & 1]);
+    if (choice >= 96) return tell({input_.byte(), input_.byte()});
+    if (choice >= 16) return tell(pick());
     is_ending_ = true;
     nobody_is_plain();
     CommandKind kind = choice < 8 ? CommandKind::Drain : CommandKind::Close;
@@ -228,6 +243,12 @@ class Run final {
         Known* known = find(taken.id);
         MR_CHECK(known != nullptr && !std::exchange(known->saw_aborted, true));
         known->stage = Stage::Over;
+      } else if (taken.kind == EventKind::Left) {
+        Asked& asked = asked_[key_of(taken.id)];
+        MR_CHECK(++asked.lefts <= asked.tells && taken.status <= 1);
+        asked.has_left = asked.has_left || taken.status == 1;
+      } else if (taken.kind == EventKind::Rerouted) {
+        reroutes_--;
       }
     }
   }
@@ -280,6 +301,25 @@ class Run final {
     }
     send(id, choice < 5 ? CommandKind::Informational : CommandKind::Respond, input_.byte());
   }
+  void tell(ExchangeId id) {
+    const Known* known = find(id);
+    bool is_early =
+        known != nullptr && (known->stage == Stage::Open || known->stage == Stage::Sought);
+    Asked& asked = asked_[key_of(id)];
+    asked.tells++;
+    asked.is_early = asked.is_early || is_early;
+    Command command;
+    command.kind = static_cast<uint16_t>(CommandKind::Tell);
+    command.exchange = id;
+    put(command, "", "");
+  }
+  void reroute(const Router& router) {
+    reroutes_++;
+    Command command;
+    command.kind = static_cast<uint16_t>(CommandKind::Reroute);
+    command.blob = reinterpret_cast<uintptr_t>(&router);
+    put(command, "", "");
+  }
   void cut(ExchangeId id) {
     Known* known = find(id);
     if (known != nullptr && (known->stage == Stage::Open || known->stage == Stage::Sought)) {
@@ -310,7 +350,10 @@ class Run final {
     command.status = static_cast<uint16_t>(100 + input_.below(is_final ? 900 : 100));
     command.flags =
         flags & (kCommandClose | kCommandHasLength | kCommandHasDate | kCommandHasConnection);
-    if (is_open && is_final) known->stage = Stage::Answered;
+    if (is_open && is_final) {
+      known->stage = Stage::Answered;
+      known->is_marked = true;
+    }
     if (is_open && (command.flags & kCommandClose) != 0) harm(*known);
     std::string mark = (is_final ? "{" : "~") + std::to_string(is_open ? known->number : kNobody);
     std::string lines = "X-Number: " + mark + "\r\n";
@@ -364,7 +407,8 @@ class Run final {
       for (const Known& known : std::vector<Known>(known_)) {
         if (known.stage == Stage::Open) send(known.id, CommandKind::Respond, 0);
       }
-      if (known_.size() == before && rig_.lane().commands.is_empty()) return;
+      bool is_over = rig_.lane().commands.is_empty() && reroutes_ == 0;
+      if (known_.size() == before && is_over) return;
     }
     MR_CHECK(false);
   }
@@ -384,11 +428,28 @@ class Run final {
         last = mark.number;
         if (mark.kind == '{') answered.push_back(mark.number);
       }
+      judge_asked(client, answered);
       if (!client.is_plain) continue;
       // Each request once: by JavaScript, in order, or by the loop.
       MR_CHECK(answered.size() + shed_in(text) == client.requests.size());
       MR_CHECK(std::includes(client.requests.begin(), client.requests.end(), answered.begin(),
                              answered.end()));
+    }
+  }
+
+  // All that was asked about is over.
+  void judge_asked(const Client& client, const std::vector<uint32_t>& answered) {
+    for (const auto& [key, asked] : asked_)
+      MR_CHECK(asked.lefts <= asked.tells && (asked.lefts > 0 || asked.tells == 0));
+    // Who has ended the connection may have missed what had left.
+    if (client.has_left || rig_.sim().saw_reset(client.peer)) return;
+    for (const Known& known : known_) {
+      auto place = asked_.find(key_of(known.id));
+      if (place == asked_.end() || !known.is_marked || owners_[known.number] != client.peer)
+        continue;
+      bool is_here = std::binary_search(answered.begin(), answered.end(), known.number);
+      MR_CHECK(!place->second.has_left || is_here);
+      MR_CHECK(place->second.has_left || !client.is_plain || !place->second.is_early);
     }
   }
 
@@ -403,11 +464,14 @@ class Run final {
   const uint8_t flavour_;
   ServedFiles& served_ = ServedFiles::of_process();
   test::RigFiles files_ = served_.rig_files();
+  std::array<Router, 2> routers_;  // that outlive the loop
   test::Rig rig_;
   std::vector<Client> clients_;
   std::map<uint32_t, SimPeer> owners_;  // by request
   std::vector<Known> known_;
   std::map<uint64_t, size_t> places_;  // of ids in known_
+  std::map<uint64_t, Asked> asked_;    // by id
+  int reroutes_ = 0;                   // of which no loop has told
   uint32_t next_number_ = 1;
   int64_t bad_commands_ = 0;
   bool is_ending_ = false;
