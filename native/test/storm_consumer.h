@@ -37,6 +37,7 @@ struct StormRecord {
   uint32_t informs = 0;     // 103s ahead of the first of them
   uint32_t late_least = 0;  // commands that found it over for certain
   bool cut = false;
+  bool asked = false;  // whether it has left
   bool aborted = false;
   bool peer_closed = false;
   bool received = false;   // the peer has the consumer's response
@@ -119,6 +120,8 @@ class StormConsumer final {
   [[nodiscard]] uint64_t aborts() const { return aborts_; }
   [[nodiscard]] uint64_t commands_refused() const { return commands_refused_; }
   [[nodiscard]] uint64_t stale() const { return stale_; }
+  // Of which is not told yet whether they have left.
+  [[nodiscard]] size_t asked() const { return asked_.size(); }
 
   // Numbers of requests that it has and neither answered nor lost.
   [[nodiscard]] const std::map<uint32_t, uint32_t>& live() const { return live_; }
@@ -159,6 +162,7 @@ class StormConsumer final {
       case EventKind::Request: return see_request(event);
       case EventKind::Aborted: return see_aborted(event.exchange);
       case EventKind::PeerClosed: return see_peer_closed(event.exchange);
+      case EventKind::Left: return see_left(event);
       case EventKind::Drained:
         verdict_.expect(closed_ && !saw_drained_, "Drained without a Close", taken_);
         verdict_.expect(loop_.stats_view().connections.get() == 0, "Drained too early", taken_);
@@ -238,6 +242,7 @@ class StormConsumer final {
     record.connection = event.head_a;
     peer.last_handed = static_cast<uint32_t>(number);
     trace_.add(number);
+    if (number % 3 == 0) static_cast<void>(ask(record));  // else when it is answered
     // In this order, so that the dice's zero answers at once.
     uint64_t due = step_;
     if (dice_.chance(500)) due += dice_.below(8);
@@ -279,9 +284,31 @@ class StormConsumer final {
     record->peer_closed = true;
   }
 
+  void see_left(const Event& event) {
+    auto asked = asked_.find({event.exchange.slot, event.exchange.generation});
+    if (asked == asked_.end()) return verdict_.fail("Left for nothing that was asked about");
+    const StormRecord& record = ledger_.records[asked->second];
+    verdict_.expect(event.status == 0 || (record.responds > 0 && !record.aborted),
+                    "left without an answer", asked->second);
+    asked_.erase(asked);
+  }
+
+  // False when the ring is full.
+  bool ask(StormRecord& record) {
+    if (record.asked) return true;
+    Command tell;
+    tell.kind = static_cast<uint16_t>(CommandKind::Tell);
+    tell.exchange = record.exchange;
+    record.asked = put_command(lane(), tell);
+    if (record.asked)
+      asked_[{record.exchange.slot, record.exchange.generation}] = record.request.number;
+    return record.asked;
+  }
+
   // False when the ring is full.
   bool answer(uint32_t number) {
     StormRecord& record = ledger_.records[number];
+    if (number % 3 == 0 && !ask(record)) return false;
     if (dice_.chance(40) && !record.request.http10) {
       Command early;
       early.kind = static_cast<uint16_t>(CommandKind::Informational);
@@ -353,8 +380,9 @@ class StormConsumer final {
   const bool heavy_;
   uint64_t commands_refused_ = 0;
   std::vector<Pending> pending_;
-  std::map<uint32_t, uint32_t> live_;  // slot to number
-  std::vector<uint32_t> generations_;  // by slot: the least that is new
+  std::map<uint32_t, uint32_t> live_;                        // slot to number
+  std::map<std::pair<uint32_t, uint32_t>, uint32_t> asked_;  // slot and generation to number
+  std::vector<uint32_t> generations_;                        // by slot: the least that is new
   uint64_t step_ = 0;
   uint64_t taken_ = 0;
   uint64_t aborts_ = 0;
