@@ -174,6 +174,11 @@ function dispatchOther(
   const length =
     (words[base + W.targetLength] as number) + (words[base + W.headerLength] as number);
   const own = length === 0 ? "" : text.slice(at, at + length);
+  // Also of an exchange that has ended for JavaScript, whose answer came too late for the loop.
+  if (kind === EVENT.Aborted) {
+    const generation = (words[base + W.generation] as number) >>> 0;
+    settleDelivery(service, words[base + W.handle] as number, generation, false);
+  }
   if (dispatchSocket(service.sockets, kind, words, batch, base, own)) return at + length;
   const exchange = service.open.get(words[base + W.handle] as number);
   // Another generation: the answer went out before the news came in, and the handle is in use

@@ -242,19 +242,21 @@ function ask(service: Service, res: NativeRes): Promise<boolean> {
   }
   if (res.isAborted || !service.native.tell(handle, generation)) return Promise.resolve(false);
   return new Promise((resolve) => {
-    // What the loop has said in place of the handler is not its answer.
-    const settle = (isWhole: boolean): void => resolve(isWhole && res.state === "ended");
-    service.deliveries.set(keyOf(handle, generation), settle);
+    service.deliveries.set(keyOf(handle, generation), resolve);
   });
 }
 
-/** The loop knows. */
+/**
+ * The loop knows: the answer has left, or never will, or another was given in its place, which is
+ * told before that has left.
+ */
 export function settleDelivery(
   { deliveries }: Service,
   handle: number,
   generation: number,
   isWhole: boolean,
 ): void {
+  if (deliveries.size === 0) return;
   const key = keyOf(handle, generation);
   deliveries.get(key)?.(isWhole);
   deliveries.delete(key);

@@ -11,7 +11,7 @@ import { wire } from "./support/wire.ts";
 const LARGE = Buffer.alloc(32_000_000, "x");
 const self = fileURLToPath(import.meta.url);
 
-onEachHost(({ start }) => {
+onEachHost(({ loops, start }) => {
   it("is true for every kind of answer that has left", async () => {
     const told: string[] = [];
     const noted = (name: string, answer: (res: Res) => unknown) =>
@@ -116,6 +116,27 @@ onEachHost(({ start }) => {
     await server.close({ timeout: 0 });
     await cut.end();
     expect(await atClose).toBe(false);
+  });
+
+  it.runIf(loops > 0)("is false when the loop has answered while JavaScript was busy", async () => {
+    const told = gate<boolean>();
+    let isAsked = false;
+    const server = await start({
+      timeouts: { handler: 100 },
+      handler: async (req, res) => {
+        isAsked ||= req.path === "/behind";
+        if (isAsked) return void res.end();
+        void res.delivered.then(told.open);
+        await until("the loop knows that somebody asks", () => isAsked);
+        while (server.metrics.parseErrors["ERR_MILLRACE_HANDLER_TIMEOUT"] === undefined);
+        res.end("late");
+      },
+    });
+    const client = (await wire(server)).get("/");
+    await until("it is there", () => server.metrics.requests === 1);
+    await (await wire(server)).get("/behind").response();
+    expect((await client.response()).status).toBe(503);
+    expect(await told.promise).toBe(false);
   });
 
   it("is one promise, to be asked for before the end", async () => {
