@@ -27,8 +27,6 @@ export interface Reloading {
   readonly table: Pick<RouteTable, "sockets" | "targets">;
   /** Whether the server has begun to close. */
   readonly isClosing: () => boolean;
-  /** What is called for each loop that has new routes. */
-  readonly onRerouted: (callback: () => void) => void;
 }
 
 /** Exchanges the routes of one server. */
@@ -40,10 +38,12 @@ export class Reload {
 
   constructor(of: Reloading) {
     this.#of = of;
-    of.onRerouted(() => {
-      this.#left -= 1;
-      if (this.#left === 0) this.#done?.();
-    });
+  }
+
+  /** One loop has the new routes. */
+  rerouted(): void {
+    this.#left -= 1;
+    if (this.#left === 0) this.#done?.();
   }
 
   /** One after the other: the last that is asked for is what stays. */
@@ -88,11 +88,13 @@ export class Reload {
     if (isClosing())
       throw new MillraceError("ERR_MILLRACE_CLOSED", "reload() of a server that closes");
     if (table.sockets.length > first.sockets.length) {
-      const what = "has a WebSocketHandler with limits that none had when the server started";
-      throw new MillraceError("ERR_MILLRACE_INVALID_OPTION", `reload() ${what}; start another`);
+      const what = "has a WebSocketHandler with other limits, timeouts or compression than those";
+      const fix = "give serve() one with the same, be it as its option websocket, or start another";
+      const message = `reload() ${what} that serve() was given; ${fix} server`;
+      throw new MillraceError("ERR_MILLRACE_INVALID_OPTION", message);
     }
     if (table.targets.length > ROUTES_MAX) {
-      const what = `at most ${ROUTES_MAX} handlers in all reloads of a server; start another`;
+      const what = `at most ${ROUTES_MAX} handlers in all reloads of a server; start another one`;
       throw new MillraceError("ERR_MILLRACE_INVALID_OPTION", `reload() takes ${what}`);
     }
   }

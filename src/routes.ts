@@ -216,8 +216,9 @@ export async function compileRoutes(
     refused === undefined
       ? null
       : handlerRow(targets, "", "", "(methodNotAllowed)", 405, refused, manner);
-  if (rows.length > ROUTES_MAX)
-    throw invalidOption("routes", `has more than ${ROUTES_MAX} entries`, rows.length);
+  const count = Math.max(rows.length, targets.length - (before?.targets.length ?? 0));
+  if (count > ROUTES_MAX)
+    throw invalidOption("routes", `has more than ${ROUTES_MAX} entries`, count);
   const websocket = serverSocketOf(tables, sources.websocket);
   const refusals = await compileRefusals(sources.refusals);
   return { rows, targets, fallback, methodNotAllowed, refusals, sockets, handlers, websocket };

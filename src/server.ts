@@ -104,8 +104,7 @@ class NativeServer implements Server {
   readonly #service: Service;
   readonly #scheme: "http" | "scgi";
   readonly #reloading: Reloading;
-  #reload: Promise<Reload> | undefined = undefined;
-  #rerouted: (() => void) | undefined = undefined;
+  #reload!: Reload;
   readonly #restart: Restart;
   readonly #cleanups: (() => void)[] = [];
   readonly #stay: () => void;
@@ -130,8 +129,11 @@ class NativeServer implements Server {
       const wanted = await Promise.all(settings.listeners.map(resolveListener));
       // Not with the others: a process may have few descriptors to load them with at once.
       const { Restart } = await import("./restart/restart.ts");
+      // Nor when it is asked for: there may be none left, and what has failed to load stays so.
+      const { Reload } = await import("./reload.ts");
       const restart = await Restart.begin(native, settings.restart, wanted);
       server = NativeServer.#listen(native, settings, table, error, restart);
+      server.#reload = new Reload(server.#reloading);
       if (settings.sync !== undefined) startSync(server.#service.sockets, settings.sync);
       server.#closeOn(settings);
       await server.#sayReady();
@@ -193,7 +195,7 @@ class NativeServer implements Server {
         bodyMax: settings.limits[BODY_MAX_ROW] as number,
         addresses: [],
         onDrained: (completed, forced) => (server as NativeServer).#loopDrained(completed, forced),
-        onRerouted: () => (server as NativeServer).#rerouted?.(),
+        onRerouted: () => (server as NativeServer).#reload.rerouted(),
       };
       const { rows: routes, fallback, methodNotAllowed, refusals } = table;
       const { loops, limits, topicSpace } = settings;
@@ -251,9 +253,6 @@ class NativeServer implements Server {
       service,
       table,
       isClosing: () => this.#draining !== undefined,
-      onRerouted: (callback) => {
-        this.#rerouted = callback;
-      },
     };
     this.sockets = viewOf(service.sockets);
     joinThread(service.sockets);
@@ -344,10 +343,8 @@ class NativeServer implements Server {
     return this;
   }
 
-  // Loaded when it is asked for, as few do.
-  async reload(options: ReloadOptions): Promise<void> {
-    this.#reload ??= import("./reload.ts").then((loaded) => new loaded.Reload(this.#reloading));
-    await (await this.#reload).run(options);
+  reload(options: ReloadOptions): Promise<void> {
+    return this.#reload.run(options);
   }
 
   sendMany(

@@ -48,6 +48,11 @@ describe("fds", () => {
     });
   });
 
+  it("are not needed to reload a server", async () => {
+    const said = await told("ulimit -n 128", "reload");
+    expect(said).toEqual({ before: "1", code: "Error EMFILE", after: "2" });
+  });
+
   it("lets a server that has paused accept what waits", async () => {
     const child = limited("ulimit -n 256", "server");
     try {

@@ -1,6 +1,6 @@
 // server.reload(): who is answered by the former routes, and who by the new ones.
 import { expect, it } from "vitest";
-import { raw, type Server, type WebSocketHandler, websocket } from "../src/index.ts";
+import { raw, type Server, serve, type WebSocketHandler, websocket } from "../src/index.ts";
 import { onEachHost } from "./support/hosts.ts";
 import { peer } from "./support/peers.ts";
 import { gate, until } from "./support/until.ts";
@@ -94,7 +94,7 @@ onEachHost(({ start }) => {
     const limited = { "/ws": { ...says("3"), maxPayloadLength: 17 } };
     await expect(server.reload({ routes: limited })).rejects.toMatchObject({
       code: "ERR_MILLRACE_INVALID_OPTION",
-      message: expect.stringContaining("WebSocketHandler"),
+      message: expect.stringContaining("give serve() one with the same"),
     });
     for (const { ws, over } of [before, after].map((each) => ({
       ws: each.ws,
@@ -151,4 +151,23 @@ onEachHost(({ start }) => {
     });
     await closed;
   });
+});
+
+it("takes 65 535 handlers in all, and counts none of what it has refused", async () => {
+  const answer = raw((_req, res) => res.end("many"));
+  const many = Array.from({ length: 40_000 }, (_, i) => [`/${i}`, answer]);
+  const routes = Object.fromEntries(many);
+  const server = await serve({ port: 0, loops: 0, silent: true, routes: {} });
+  try {
+    const wrong = { ...routes, "/:a": answer, "/:b": answer };
+    await expect(server.reload({ routes: wrong })).rejects.toThrow("/:b");
+    await server.reload({ routes });
+    await expect(server.reload({ routes })).rejects.toMatchObject({
+      code: "ERR_MILLRACE_INVALID_OPTION",
+      message: expect.stringContaining("at most 65535 handlers in all reloads"),
+    });
+    expect(await (await fetch(`${server.url}/39999`)).text()).toBe("many");
+  } finally {
+    await server.close();
+  }
 });

@@ -48,6 +48,21 @@ const programs = {
     console.log(JSON.stringify({ steps, before, lowered, raised, soft, most, hard: fds.hard }));
   },
 
+  async reload() {
+    const server = await serve({ port: 0, handler: (_req, res) => res.end("1") });
+    const answer = async () => (await fetch(server.url)).text();
+    const before = await answer();
+    const rest = [];
+    const code = codeOf(() => {
+      for (;;) rest.push(openSync("/dev/null"));
+    });
+    await server.reload({ handler: (_req, res) => res.end("2") });
+    for (const fd of rest) closeSync(fd);
+    const after = await answer();
+    await server.close();
+    console.log(JSON.stringify({ before, code: code.slice(0, 12), after }));
+  },
+
   async server() {
     lower(fds.open + 25);
     const server = await serve({

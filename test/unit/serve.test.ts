@@ -407,3 +407,13 @@ it("calls fetch and error of an application object as its methods", async () => 
   fake.one({ target: "/fail" });
   expect(await fake.answer()).toMatchObject({ status: 503, body: "mine" });
 });
+
+it("refuses more handlers than there are numbers for them", async () => {
+  const many = Array.from({ length: 65_534 }, (_, i): [string, typeof fetch] => [`/${i}`, fetch]);
+  const routes = Object.fromEntries(many);
+  await expect(serve({ fetch, methodNotAllowed: fetch, routes })).rejects.toMatchObject({
+    code: "ERR_MILLRACE_INVALID_OPTION",
+    message: "routes has more than 65535 entries, got 65536",
+  });
+  await serve({ fetch, routes });
+});
