@@ -1,10 +1,12 @@
 // How the TypeScript tests run: each file in a process of its own, so that a native crash ends one
 // file only.
 import { writeFileSync } from "node:fs";
+import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import { BaseSequencer, type Reporter, type TestModule, type TestSpecification } from "vitest/node";
 
+const root = fileURLToPath(new URL(".", import.meta.url));
 const isCI = Boolean(process.env["CI"]);
 const sanitized = Boolean(process.env["MILLRACE_SANITIZED"]);
 
@@ -24,13 +26,19 @@ const retried: Reporter = {
   },
 };
 
-/** Names the files that did not pass, in the file that scripts/sanitized.mjs asks for. */
+// Names the files that did not pass, in the file that scripts/sanitized.mjs asks for. Those whose
+// process ended before it began with them are not among the modules of the run's end.
+const left = new Set<string>();
 const unfinished: Reporter = {
+  onTestRunStart(specifications: readonly TestSpecification[]): void {
+    for (const { moduleId } of specifications) left.add(moduleId);
+  },
   onTestRunEnd(modules: readonly TestModule[]): void {
     const file = process.env["MILLRACE_UNFINISHED"];
     if (file === undefined) return;
-    const left = modules.filter((module) => !["passed", "skipped"].includes(module.state()));
-    writeFileSync(file, left.map((module) => `${module.relativeModuleId}\n`).join(""));
+    for (const module of modules)
+      if (["passed", "skipped"].includes(module.state())) left.delete(module.moduleId);
+    writeFileSync(file, [...left].map((id) => `${relative(root, id)}\n`).join(""));
   },
 };
 
