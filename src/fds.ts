@@ -63,7 +63,7 @@ export const fds: Fds = {
   raise(n?: number): number {
     const { soft, hard } = binding().fdLimit();
     const wanted = n ?? hard;
-    if (!(wanted > 0 && wanted <= hard && (Number.isInteger(wanted) || wanted === hard))) {
+    if (!(wanted > 0 && wanted <= hard && (Number.isSafeInteger(wanted) || wanted === hard))) {
       throw invalidOption("fds.raise()", `takes an integer from 1 to ${hard}, the hard limit`, n);
     }
     if (wanted <= soft) return soft;
