@@ -537,9 +537,10 @@ export interface Server extends AsyncDisposable {
    * after it has resolved get the new ones, those that were matched before keep theirs, and so do
    * open WebSockets. The options are those of `serve()`; what is left out is gone, and everything
    * else is as it was. Former routes stay in memory until the server closes.
-   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, also for a WebSocketHandler with limits or
-   * timeouts that none of `serve()` had, ERR_MILLRACE_INVALID_ROUTE, ERR_MILLRACE_CLOSED: nothing
-   * has changed then (as rejections)
+   * @throws {MillraceError} ERR_MILLRACE_INVALID_OPTION, also for a WebSocketHandler with limits,
+   * timeouts or compression that none of `serve()` had, its option `websocket` among them, and for
+   * more than 65 535 handlers in all, ERR_MILLRACE_INVALID_ROUTE, ERR_MILLRACE_CLOSED: nothing has
+   * changed then (as rejections)
    */
   reload<const R extends string>(options: ReloadOptions<R>): Promise<void>;
   /**
