@@ -259,7 +259,7 @@ onEachHost(({ start }) => {
     expect(server.metrics.aborted).toBe(aborted + 1);
   });
 
-  describe.skipIf(browserPath === undefined)("Chromium", () => {
+  describe.skipIf(browserPath === undefined)("Chromium", { timeout: 60_000 }, () => {
     async function opened(url: string): Promise<Page> {
       const browser = new Browser();
       onTestFinished(() => browser.close());

@@ -22,13 +22,16 @@ async function told(limits: string, name: string): Promise<unknown> {
 
 describe("fds", () => {
   it("says what ulimit -n and ulimit -Hn say", async () => {
-    expect(await told("ulimit -n 64", "limits")).toEqual({ soft: 64, hard: 64 });
+    expect(await told("ulimit -n 128", "limits")).toEqual({ soft: 128, hard: 128 });
     // Node raises the soft one at its start.
-    expect(await told("ulimit -Sn 64; ulimit -Hn 96", "limits")).toEqual({ soft: 96, hard: 96 });
+    expect(await told("ulimit -Sn 64; ulimit -Hn 160", "limits")).toEqual({ soft: 160, hard: 160 });
   });
 
   it("counts what is open, also when nothing is left to count with", async () => {
-    const { full, soft, ...rest } = (await told("ulimit -n 64", "open")) as Record<string, unknown>;
+    const { full, soft, ...rest } = (await told("ulimit -n 128", "open")) as Record<
+      string,
+      unknown
+    >;
     expect(rest).toEqual({ more: [3, 0], code: "Error EMFILE" });
     expect(full).toBe(soft);
   });
@@ -36,15 +39,15 @@ describe("fds", () => {
   it("raises the soft limit up to the hard one, and never lowers it", async () => {
     const refused = (got: string): string =>
       "MillraceError ERR_MILLRACE_INVALID_OPTION: " +
-      `fds.raise() takes an integer from 1 to 64, the hard limit, got ${got}`;
-    expect(await told("ulimit -n 64", "raise")).toEqual({
-      steps: ["0", "-1", "1.5", "NaN", '"50"', "65", "Infinity"].map(refused),
+      `fds.raise() takes an integer from 1 to 128, the hard limit, got ${got}`;
+    expect(await told("ulimit -n 128", "raise")).toEqual({
+      steps: ["0", "-1", "1.5", "NaN", '"50"', "129", "Infinity"].map(refused),
       before: 40,
       lowered: 40,
       raised: 50,
       soft: 50,
-      most: 64,
-      hard: 64,
+      most: 128,
+      hard: 128,
     });
   });
 

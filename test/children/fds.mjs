@@ -38,7 +38,7 @@ const programs = {
 
   raise() {
     lower(40);
-    const wrong = [0, -1, 1.5, Number.NaN, "50", 65, Number.POSITIVE_INFINITY];
+    const wrong = [0, -1, 1.5, Number.NaN, "50", 129, Number.POSITIVE_INFINITY];
     const steps = wrong.map((n) => codeOf(() => fds.raise(n)));
     const before = fds.soft;
     const lowered = fds.raise(30); // nothing to raise

@@ -1,6 +1,7 @@
 // Programs for lifecycle.test.ts and faults.test.ts: node servers.mjs NAME LOOPS [MORE…].
 import { existsSync } from "node:fs";
 import { raw, serve } from "millrace";
+import { binding } from "../../dist/native/binding.js";
 
 const [name, loopsText, more] = process.argv.slice(2);
 const loops = Number(loopsText);
@@ -70,6 +71,7 @@ const programs = {
 
   // Runs out of descriptors; says how much CPU a second of that takes, and again when it is over.
   async descriptors() {
+    binding().setFdLimit(64); // not before: Node opens the package's modules side by side
     const server = await serve({ port: 0, loops, routes: { "/": hello } });
     console.log("listening", server.url);
     process.on("warning", ({ code }) => console.log("warning", code));
