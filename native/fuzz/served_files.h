@@ -147,7 +147,7 @@ class ServedFiles final {
 
   test::ServedFolder folder_;
   const std::string content_ = test::numbered(kLargeFile);
-  size_t size_ = kLargeFile;  // of the large one, for now
+  size_t size_ = kLargeFile;  // of the large one; shorten() and restore() change it
 };
 
 }  // namespace millrace::fuzz
