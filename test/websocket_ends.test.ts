@@ -162,6 +162,7 @@ function closing({ start }: Host): void {
     first.ws.close();
     await until("it is over", () => sockets[0]?.readyState === 3);
     const second = await peer(server);
+    await until("the second is open", () => sockets.length === 2); // the peer may know first
     const [a, b] = sockets as [Socket, Socket];
     expect(a.id).not.toBe(b.id);
     expect([a.send("x"), a.ping()]).toEqual([0, 0]);
